@@ -25,7 +25,7 @@ class BurstError(ValueError):
 
 class Header(NamedTuple):
     kind: int
-    count: int
+    frames: int
     epoch: int
 
 class Frame(NamedTuple):

@@ -1,0 +1,1 @@
+"""The compiled forwarding plane: what happens to a frame. No sockets, no clocks, no protocols."""
