@@ -1,6 +1,7 @@
-"""Port drivers: the only rooms of netvirt with sockets and a clock. Each moves bursts between one switch port and one peer.
+"""Port drivers: the only rooms of netvirt with sockets and a clock. Each moves bursts between a switch port and a peer.
 
-Knows: what a driver is given and owes (the two protocols below). Refuses to know: VLANs, MAC addresses, which switch it serves.
+Knows: what a driver is given and owes (the two protocols below).
+Refuses to know: VLANs, MAC addresses, which switch it serves.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ class Timer(Protocol):
 
 
 class Loop(Protocol):
-    """What a driver needs of an event loop (`daemons.loop.Loop` is one). Nothing here blocks."""
+    """What a driver needs of an event loop (`netvirt.ports.loop.Loop` is one). Nothing here blocks."""
 
     def now(self) -> int:
         """Monotonic nanoseconds."""
@@ -33,6 +34,10 @@ class Loop(Protocol):
 
         A callback may leave messages unread (to be fair to others): it is called again in the next round.
         """
+        ...
+
+    def touch(self, socket: Any) -> None:
+        """A message was sent or read on the ZeroMQ socket outside its callback: look at it again before sleeping."""
         ...
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:

@@ -1,0 +1,289 @@
+"""The driver for QEMU's `-netdev stream` and `-netdev socket` over a unix stream socket.
+
+Knows: who dials, who listens, when to try again, and that one client at a time may have the port.
+Refuses to know: the framing (qemu_stream does it, compiled), what is in a frame, which switch it serves.
+
+The guest sees its carrier up whatever happens here: it notices a restarted switch as a short loss of frames only.
+QEMU 7.2 never dials again by itself, so the form to hand out is QEMU as server (`server=on`) and role "dial" here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable
+from typing import Final, Literal
+
+from netvirt.ports import Loop, Queue, Timer
+from netvirt.ports.errors import PortError
+from netvirt.ports.qemu_stream import Decoder, Encoder
+
+Role = Literal["dial", "listen"]
+
+MAX_PATH: Final = 107  # sockaddr_un has 108 bytes, one of them the final NUL
+_BACKLOG: Final = 4
+# Out of descriptors or memory: the connection stays in the backlog, so accept would be called again at once, for ever.
+_ACCEPT_PAUSE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class QemuPort:
+    """A switch port whose peer is a QEMU process; a `netvirt.ports.Port`.
+
+    role "dial": connects to `path`, for ever; waits `retry_min` seconds after a failure, doubled up to `retry_max`.
+    role "listen": binds `path` (mode 0600) and serves one client after the other.
+    Raises PortError here (a bad path) and in open() (a path that cannot be bound).
+    """
+
+    kind = "qemu"
+
+    def __init__(
+        self,
+        loop: Loop,
+        path: str,
+        role: Role,
+        queue: Queue,
+        receive: Callable[[memoryview], None],
+        carrier_changed: Callable[[bool], None],
+        *,
+        retry_min: float = 0.1,
+        retry_max: float = 1.0,
+    ) -> None:
+        _check_path(path)
+        self.carrier = False
+        self._loop = loop
+        self._path = path
+        self._role = role
+        self._queue = queue
+        self._receive = receive
+        self._carrier_changed = carrier_changed
+        self._retry_min = retry_min
+        self._retry_max = retry_max
+        self._delay = retry_min
+        self._timer: Timer | None = None
+        self._stream: socket.socket | None = None
+        self._listener: socket.socket | None = None
+        self._bound: tuple[int, int] | None = None
+        self._blocked = False
+        self._since = 0
+        self._decoder = Decoder()
+        self._encoder = Encoder()
+        self._counts = {"connects": 0, "refused": 0, "accept-errors": 0}
+        self._ends: dict[str, int] = {}
+
+    def open(self) -> None:
+        """Begins to dial or to listen; a missing peer is no error."""
+        if self._role == "listen":
+            self._listen()
+        else:
+            self._dial()
+
+    def flush(self) -> None:
+        """Sends what the peer takes now; goes on by itself when it takes more."""
+        if self._stream is None or self._blocked:
+            return
+        fd = self._stream.fileno()
+        while (message := self._queue.head()) is not None:
+            try:
+                written = self._encoder.write(fd, message)
+            except OSError as error:
+                self._disconnect(_name(error))
+                return
+            if not written:
+                self._blocked = True
+                self._loop.writer(fd, self._writable)
+                return
+            self._queue.pop()
+
+    def close(self) -> None:
+        """Ends the connection, stops trying, and removes the socket file if it is still ours."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._listener is not None:
+            self._loop.reader(self._listener.fileno(), None)
+            self._listener.close()
+            self._listener = None
+            self._unlink()
+        self._drop_stream()
+
+    def statistics(self) -> dict[str, int | str]:
+        """Counters by name: frames and bytes as the peer saw them, junk, refusals, ends of connections by reason."""
+        return {
+            "role": self._role,
+            "path": self._path,
+            "rx_frames": self._decoder.frames,
+            "rx_bytes": self._decoder.nbytes,
+            "tx_frames": self._encoder.frames,
+            "tx_bytes": self._encoder.nbytes,
+            "too-short": self._decoder.too_short,
+            "too-long": self._decoder.too_long,
+            "offload-unsupported": self._encoder.offload_unsupported,
+            **self._counts,
+            **{f"ended-{reason}": count for reason, count in self._ends.items()},
+        }
+
+    # --- one connection
+
+    def _connected(self, stream: socket.socket) -> None:
+        stream.setblocking(False)
+        self._decoder.reset()
+        self._encoder.reset()
+        self._stream = stream
+        self._blocked = False
+        self._since = self._loop.now()
+        self._counts["connects"] += 1
+        self._loop.reader(stream.fileno(), self._readable)
+        self.carrier = True
+        self._carrier_changed(True)
+        self.flush()
+
+    def _readable(self) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        message = self._decoder.read(stream.fileno())
+        if message is not None:
+            self._receive(message)
+        # receive() may have closed the port, or sent an answer that met a dead peer.
+        if self._decoder.ended and self._stream is stream:
+            self._disconnect(self._decoder.ended)
+
+    def _writable(self) -> None:
+        if self._stream is not None:
+            self._loop.writer(self._stream.fileno(), None)
+            self._blocked = False
+            self.flush()
+
+    def _disconnect(self, reason: str) -> None:
+        """The peer is gone: frames for it would be stale when it comes back, so none are kept."""
+        self._ends[reason] = self._ends.get(reason, 0) + 1
+        # A peer that accepts and hangs up at once is dialled no faster than one that is not there.
+        if self._loop.now() - self._since >= self._retry_max * 1e9:
+            self._delay = self._retry_min
+        self._drop_stream()
+        if self._role == "dial" and self._timer is None:
+            self._dial_later()
+
+    def _drop_stream(self) -> None:
+        if self._stream is None:
+            return
+        fd = self._stream.fileno()
+        self._loop.reader(fd, None)
+        if self._blocked:
+            self._loop.writer(fd, None)
+            self._blocked = False
+        self._stream.close()
+        self._stream = None
+        self._queue.clear("link-down")
+        self.carrier = False
+        self._carrier_changed(False)
+
+    # --- role "dial"
+
+    def _dial(self) -> None:
+        self._timer = None
+        stream = _stream_socket()
+        try:
+            stream.connect(self._path)
+        except OSError:  # nobody there yet, or its backlog is full: both pass
+            stream.close()
+            self._dial_later()
+            return
+        self._connected(stream)
+
+    def _dial_later(self) -> None:
+        self._timer = self._loop.call_later(self._delay, self._dial)
+        self._delay = min(2 * self._delay, self._retry_max)
+
+    # --- role "listen"
+
+    def _listen(self) -> None:
+        _remove_stale(self._path)
+        listener = _stream_socket()
+        try:
+            # The kernel makes the file with the socket's own mode: so it is never open to others, not for a moment.
+            os.fchmod(listener.fileno(), 0o600)
+            listener.bind(self._path)
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise PortError(f"cannot listen on {self._path}: {error.strerror}; check the folder") from None
+        made = os.stat(self._path)
+        self._bound = (made.st_dev, made.st_ino)
+        self._listener = listener
+        self._loop.reader(listener.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        if self._listener is None:
+            return
+        try:
+            stream, _ = self._listener.accept()
+        except OSError as error:
+            if error.errno in _ACCEPT_PAUSE:
+                self._counts["accept-errors"] += 1
+                self._loop.reader(self._listener.fileno(), None)
+                self._timer = self._loop.call_later(self._retry_max, self._accept_again)
+            return
+        if self._stream is not None:
+            self._counts["refused"] += 1
+            stream.close()
+            return
+        self._connected(stream)
+
+    def _accept_again(self) -> None:
+        self._timer = None
+        if self._listener is not None:
+            self._loop.reader(self._listener.fileno(), self._accept)
+
+    def _unlink(self) -> None:
+        """Somebody may have put another socket in our place: that one stays."""
+        try:
+            found = os.lstat(self._path)
+            if (found.st_dev, found.st_ino) == self._bound:
+                os.unlink(self._path)
+        except FileNotFoundError:
+            pass
+        self._bound = None
+
+
+def _stream_socket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+def _name(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, "error").lower()
+
+
+def _check_path(path: str) -> None:
+    size = len(os.fsencode(path))
+    if size > MAX_PATH:
+        raise PortError(f"the socket path {path} has {size} bytes, Linux allows {MAX_PATH}; use a shorter folder")
+    if not path or "\0" in path:
+        raise PortError(f"{path!r} is no path for a socket; give a file name")
+
+
+def _remove_stale(path: str) -> None:
+    """Removes a socket file that nobody listens behind. Raises PortError if it is in use, or no socket at all."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return  # nothing there; whatever else is wrong, bind says it better
+    if not stat.S_ISSOCK(mode):
+        raise PortError(f"{path} exists and is no socket; remove it or choose another path")
+    probe = _stream_socket()
+    try:
+        probe.connect(path)
+    except ConnectionRefusedError:
+        with contextlib.suppress(OSError):  # then bind finds it in use, and says so
+            os.unlink(path)
+    except BlockingIOError:  # a full backlog: somebody is there
+        raise PortError(f"somebody listens on {path} already; end it or choose another path") from None
+    except OSError as error:
+        raise PortError(f"cannot use {path}: {error.strerror}") from None
+    else:
+        raise PortError(f"somebody listens on {path} already; end it or choose another path")
+    finally:
+        probe.close()
