@@ -1,0 +1,202 @@
+"""The lab as fabricd runs it: the children, the way from one desired state to the next, and what is so now.
+
+Knows: which nodes there should be, and how they are brought there. Refuses to know: sockets, lab files, who asks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from daemons import carriers
+from daemons.channel import Failure
+from daemons.lab.actions import Action
+from daemons.lab.actions import actions as difference
+from daemons.process import alive
+from daemons.state import Desired
+from daemons.supervisor import Child, Ground
+from daemons.teardown import lab_processes
+
+Progress = Callable[[dict[str, Any]], None]
+
+READY_SECONDS = 20.0
+_LOOK_SECONDS = 0.05
+_STATUS_TIMEOUT = 1.0
+
+
+def actions(before: Mapping[str, Desired], after: Mapping[str, Desired]) -> list[Action]:
+    """What must be done, in this order; the same state twice needs nothing."""
+    now = {node: want.config for node, want in before.items()}
+    then = {node: want.config for node, want in after.items()}
+    return [action for action in difference(then, now) if action.kind != "keep"]
+
+
+def told(todo: Sequence[Action]) -> list[dict[str, str]]:
+    """Actions as JSON, with the line for people as `text`."""
+    return [{**action._asdict(), "text": str(action)} for action in todo]
+
+
+class Fabric:
+    """All children of one lab."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self.desired: dict[str, Desired] = {}
+        self.children: dict[str, Child] = {}
+        self._ending = False
+
+    def resume(self) -> None:
+        """Go on where an earlier fabricd was killed: adopt what lives, start what does not, end what nobody wants."""
+        self.desired = self._ground.store.desired()
+        rows = self._ground.store.processes()
+        adopted = set()
+        for node, want in self.desired.items():
+            child = self.children[node] = Child(self._ground, node, want)
+            row = rows.get(node)
+            if row is not None and alive(row.process):
+                adopted.add(row.process)
+                child.adopt(row)
+                print(f"{node}: adopted process {row.process.pid}", file=sys.stderr, flush=True)
+        strays = {process for process in lab_processes(self._ground.paths) if process not in adopted}
+        for process in strays:
+            self._ground.launcher.end(process)
+        # A stray may hold the lock and the sockets of the node that is to be started: wait for its end first.
+        self._after(strays, self._start_missing)
+
+    def _after(self, strays: set[Any], then: Callable[[], None]) -> None:
+        left = set(strays)
+        if not left:
+            then()
+
+        def ended(process: Any) -> None:
+            left.discard(process)
+            if not left:
+                then()
+
+        for process in strays:
+            self._ground.launcher.watch(process, lambda process=process: ended(process))  # type: ignore[misc]
+
+    def _start_missing(self) -> None:
+        if self._ending:
+            return
+        for child in self.children.values():
+            if child.process is None and child.state == "stopped":
+                child.start()
+
+    # --- change
+
+    def apply(self, after: dict[str, Desired], progress: Progress, done: Callable[[], None]) -> list[Action]:
+        """Begin to make the lab `after`; returns what is done. `done()` is called when all steps are begun."""
+        todo = actions(self.desired, after)
+        self._ground.store.set_desired(after)
+        self.desired = after
+        stops = [self.children.pop(action.node) for action in todo if action.kind == "stop"]
+        rest = [action for action in todo if action.kind != "stop"]
+
+        def go_on() -> None:
+            if self._ending:
+                return
+            for action in rest:
+                progress({"step": action.kind, "node": action.node})
+                self._begin(action)
+            done()
+
+        # What a stopped node held (a TCP port, a socket's name) may be what a new one wants.
+        self._stop(stops, progress, go_on)
+        return todo
+
+    def _begin(self, action: Action) -> None:
+        want = self.desired[action.node]
+        if action.kind == "start":
+            child = self.children[action.node] = Child(self._ground, action.node, want)
+            child.start()
+        else:
+            self.children[action.node].become(want)
+
+    def stop_all(self, progress: Progress, done: Callable[[], None]) -> None:
+        """End all children, whatever else is under way; `done()` when none is left."""
+        self._ending = True
+        children, self.children, self.desired = list(self.children.values()), {}, {}
+        self._stop(children, progress, done)
+
+    def _stop(self, children: list[Child], progress: Progress, done: Callable[[], None]) -> None:
+        left = {child.name for child in children}
+        if not left:
+            done()
+
+        def stopped(name: str) -> None:
+            left.discard(name)
+            progress({"step": "stop", "node": name, "left": len(left)})
+            if not left:
+                done()
+
+        for child in children:
+            child.stop(lambda name=child.name: stopped(name))  # type: ignore[misc]
+
+    def let_go(self) -> None:
+        """Forget the children; they live on."""
+        for child in self.children.values():
+            child.let_go()
+
+    # --- what is so now
+
+    def status(self, done: Callable[[dict[str, Any]], None], only: set[str] | None = None) -> None:
+        """Ask all nodes (or `only` some) side by side; `done({node: row})` follows within a second or so.
+
+        A row is that of `ps`, with what the node itself answers, `silent` if it does not, and `down`: its dead links.
+        """
+        children = [child for name, child in self.children.items() if only is None or name in only]
+        wanted = carriers.expected(self.desired)
+        rows: dict[str, dict[str, Any]] = {child.name: child.row() for child in children}
+        left = set(rows)
+
+        def answered(name: str, value: dict[str, Any]) -> None:
+            row = rows[name]
+            row.update({key: value[key] for key in ("ports", "hosts") if key in value})
+            row["down"] = carriers.down(name, wanted.get(name, set()), value)
+            left.discard(name)
+            if not left:
+                done(rows)
+
+        def silent(name: str, failure: Failure) -> None:
+            rows[name]["silent"] = failure.sentence
+            answered(name, {})
+
+        for child in children:
+            child.ask(
+                "status",
+                {},
+                lambda value, name=child.name: answered(name, value),  # type: ignore[misc]
+                lambda failure, name=child.name: silent(name, failure),  # type: ignore[misc]
+                _STATUS_TIMEOUT,
+            )
+        if not children:
+            done(rows)
+
+    def when_ready(self, progress: Progress, done: Callable[[], None]) -> None:
+        """`done()` when every node is configured and every link inside the lab is up, or nothing more will come."""
+        loop = self._ground.loop
+        deadline = loop.now() + int(READY_SECONDS * 1e9)
+        ready: set[str] = set()
+
+        def look() -> None:
+            waiting = {name for name in self.children if name not in ready}
+            refused = {name for name in waiting if self.children[name].refused}
+            if not waiting - refused or loop.now() > deadline:
+                done()
+                return
+            up = {name for name in waiting if self.children[name].state == "up"}
+            if up:
+                self.status(looked, only=up)
+            else:
+                loop.call_later(_LOOK_SECONDS, look)
+
+        def looked(rows: dict[str, dict[str, Any]]) -> None:
+            for name, row in rows.items():
+                if "silent" not in row and not row["down"]:
+                    ready.add(name)
+                    progress({"step": "ready", "node": name, "ready": len(ready), "of": len(self.children)})
+            loop.call_later(0 if len(ready) >= len(self.children) else _LOOK_SECONDS, look)
+
+        look()

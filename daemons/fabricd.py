@@ -1,0 +1,225 @@
+"""fabricd, the controller of one lab: it answers `vfab` and supervises the lab's processes.
+
+Knows: its operations, one change at a time, its own beginning and end. Refuses to know: how a child is kept alive
+(`supervisor`), what must be done (`fabric`), what a lab file means (`blueprint`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from daemons import supervisor
+from daemons.control import ControlServer, Reply
+from daemons.errors import UserError
+from daemons.fabric import Fabric, actions, told
+from daemons.lab.actions import Action
+from daemons.launcher import LocalLauncher, listen, raise_file_limit
+from daemons.locks import Lock
+from daemons.loop import Loop
+from daemons.paths import LabPaths
+from daemons.process import Process, age, identify, memory_kib
+from daemons.state import SqliteStore, StateError, set_aside
+from daemons.supervisor import Ground
+from daemons.teardown import remove_folders
+
+BUSY = "another 'up' or 'down' of this lab is under way; wait for its end"
+ENDED = "the lab was taken down meanwhile"
+_RESTART_SECONDS = 20.0
+_LOOK_SECONDS = 0.05
+
+
+class Fabricd:
+    """The operations of the control socket."""
+
+    def __init__(self, loop: Loop, paths: LabPaths, store: SqliteStore, argv: Mapping[str, tuple[str, ...]]) -> None:
+        self._loop = loop
+        self._paths = paths
+        self._store = store
+        self.fabric = Fabric(Ground(loop, LocalLauncher(loop), store, paths, argv))
+        self._busy = False
+        self._ending = False
+        self.handlers = {
+            "apply": self.apply,
+            "status": self.status,
+            "ps": self.ps,
+            "restart": self.restart,
+            "down": self.down,
+        }
+
+    # --- change
+
+    def apply(self, args: dict[str, Any], reply: Reply) -> None:
+        """`{file, dry_run}` -> `{actions, warnings, nodes, ...}`; events tell of the progress."""
+        # The lab file's model and graph are heavy; a fabricd that has only adopted its children does without.
+        from daemons.blueprint import draw
+
+        if self._busy:
+            raise UserError(BUSY)
+        try:
+            plan = draw(str(args.get("file", "")), self._paths, self._store, bool(args.get("dry_run")))
+        except UserError as error:
+            reply.fail(str(error))
+            self._end_if_empty()
+            return
+        if args.get("dry_run"):
+            todo = actions(self.fabric.desired, plan.nodes)
+            reply.done({"actions": told(todo), "warnings": plan.warnings, "dry_run": True})
+            self._end_if_empty()
+            return
+        self._busy = True
+        self._store.set_lab(plan.lab)
+        begun: list[Action] = []
+
+        def begun_all() -> None:
+            self.fabric.when_ready(reply.event, ready)
+
+        def ready() -> None:
+            if self._ending:
+                reply.fail(ENDED)
+                return
+            self._busy = False
+            extra = {"actions": told(begun), "warnings": plan.warnings}
+            self.fabric.status(lambda rows: reply.done({**self._lab(), **extra, "nodes": rows}))
+
+        begun += self.fabric.apply(plan.nodes, reply.event, begun_all)
+
+    def _end_if_empty(self) -> None:
+        """A controller whose first lab file was no good has nothing to control."""
+        if not self.fabric.desired and not self._store.desired():
+            self._leave(lambda: None)
+
+    def restart(self, args: dict[str, Any], reply: Reply) -> None:
+        """`{node}`: end its process and start it again; answers when it is configured."""
+        node = str(args.get("node", ""))
+        child = self.fabric.children.get(node)
+        if child is None:
+            raise UserError(f"there is no process {node!r} here; there are: {', '.join(self.fabric.children)}")
+        epoch = child.epoch
+        deadline = self._loop.now() + int(_RESTART_SECONDS * 1e9)
+
+        def look() -> None:
+            if child.epoch > epoch and child.state == "up":
+                reply.done({node: child.row()})
+            elif self._loop.now() > deadline:
+                reply.fail(f"{node} is not up again after {_RESTART_SECONDS:g} s: {child.problem or child.state}")
+            else:
+                self._loop.call_later(_LOOK_SECONDS, look)
+
+        child.restart()
+        look()
+
+    def down(self, args: dict[str, Any], reply: Reply) -> None:
+        """End everything, an `apply` that is under way too, then fabricd itself. Data stays."""
+        if self._ending:
+            raise UserError(BUSY)
+        self._busy = self._ending = True
+        nodes = list(self.fabric.children)
+        self.fabric.stop_all(reply.event, lambda: self._leave(lambda: reply.done({"ended": nodes})))
+
+    def _leave(self, then: Any) -> None:
+        self._store.close()
+        remove_folders(self._paths)
+        then()
+        self._loop.stop()
+
+    # --- questions
+
+    def _lab(self) -> dict[str, Any]:
+        lab = self._store.lab()
+        own = identify(os.getpid())
+        return {
+            "lab": self._paths.id,
+            "name": lab.get("name", ""),
+            "file": lab.get("file", ""),
+            "busy": self._busy,
+            "fabricd": _own_row(own) if own else {},
+        }
+
+    def status(self, args: dict[str, Any], reply: Reply) -> None:
+        """Every node with what it says of itself."""
+        self.fabric.status(lambda rows: reply.done({**self._lab(), "nodes": rows}))
+
+    def ps(self, args: dict[str, Any], reply: Reply) -> None:
+        """Every process, without asking it anything."""
+        reply.done({**self._lab(), "nodes": {name: child.row() for name, child in self.fabric.children.items()}})
+
+
+def _own_row(own: Process) -> dict[str, Any]:
+    return {"pid": own.pid, "uptime_s": round(age(own), 1), "memory_kib": memory_kib(own)}
+
+
+def open_store(path: str) -> SqliteStore:
+    """The lab's memory; a damaged one is set aside (its processes are found without it, and are ended)."""
+    try:
+        return SqliteStore(path)
+    except StateError as error:
+        if "damaged" not in str(error):
+            raise
+        aside = set_aside(path)
+        print(f"{error}; it is now {aside}, and the lab starts afresh", file=sys.stderr, flush=True)
+        return SqliteStore(path)
+
+
+def serve(identity: str, ready: Any, argv: Mapping[str, tuple[str, ...]]) -> None:
+    """Be the fabricd of lab `identity` until `down` or SIGTERM; `ready("")` when the control socket answers."""
+    paths = LabPaths(identity)
+    paths.create()
+    lock = Lock(paths.lock("fabricd"))
+    if not lock.take():
+        raise UserError(f"lab {identity} has a controller already (process {lock.holder()})")
+    raise_file_limit()
+    store = open_store(paths.database)
+    loop = Loop()
+    fabricd = Fabricd(loop, paths, store, argv)
+    with listen(paths.control("fabricd")) as listening:
+        server = ControlServer(loop, listening, fabricd.handlers)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.on_signal(signum, loop.stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        fabricd.fabric.resume()
+        ready("")
+        loop.run()
+        fabricd.fabric.let_go()
+        server.close()
+
+
+def _detach() -> None:
+    """Leave the caller's session and process group; the caller's child ends, so that nobody must wait for us."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+
+
+def main(argv: Sequence[str] | None = None, table: Mapping[str, tuple[str, ...]] = supervisor.ARGV) -> int:
+    parser = argparse.ArgumentParser(prog="fabricd", description="The controller of one lab; vfab up starts it.")
+    parser.add_argument("--lab", required=True, metavar="ID", help="the lab's id")
+    parser.add_argument(
+        "--ready-fd", type=int, default=-1, metavar="N", help="say there when the control socket answers"
+    )
+    parser.add_argument("--detach", action="store_true", help="run in the background")
+    options = parser.parse_args(argv)
+    os.umask(0o077)
+    if options.detach:
+        _detach()
+
+    def ready(problem: str) -> None:
+        if options.ready_fd >= 0:
+            os.write(options.ready_fd, (problem or "ok").encode())
+            os.close(options.ready_fd)
+
+    try:
+        serve(options.lab, ready, table)
+    except UserError as error:
+        print(error, file=sys.stderr, flush=True)
+        ready(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

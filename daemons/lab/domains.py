@@ -1,0 +1,142 @@
+"""Who hears whom: layer-2 domains by the exact VLAN rules, and what is odd about them.
+
+Knows: how frames of a VLAN travel from port to port (tags pushed and popped, native VLANs that differ), and so
+which hosts must answer a ping. Refuses to know: loops and islands (`graph`), positions.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from .crossing import crosses, enters, leaves
+from .lab import End, Host, Interface, Lab, Nic
+from .mistake import Finding
+
+Place = tuple[str, str | int]  # (switch, VLAN), or (host, interface)
+
+
+class Member(NamedTuple):
+    """An interface of a host, and where it is plugged in; `vid` is its VLAN there, 0 if its frames are dropped."""
+
+    host: str
+    nic: Nic
+    interface: Interface
+    end: End
+    vid: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.interface.name}"
+
+
+class Domain(NamedTuple):
+    """Interfaces that hear each other's broadcasts, both ways, in the file's order."""
+
+    members: tuple[Member, ...]
+
+
+def members(lab: Lab) -> list[Member]:
+    """All interfaces of hosts that are plugged in, hosts in the file's order."""
+    plugged = {host_end: end for _, host_end, end in lab.nic_links()}
+    found = []
+    for host in lab.hosts.values():
+        for nic in host.nics.values():
+            end = plugged.get(End(host.name, nic.name))
+            for interface in nic.interfaces if end is not None else ():
+                assert end is not None
+                found.append(Member(host.name, nic, interface, end, enters(lab.port(end), interface.vlan)))
+    return found
+
+
+def broadcast_domains(lab: Lab) -> list[Domain]:
+    """The layer-2 domains that hold at least one host interface, in the order of their first member."""
+    import networkx
+
+    everybody = members(lab)
+    flow = networkx.DiGraph()
+    flow.add_nodes_from((member.host, member.interface.name) for member in everybody)
+    for one, other in _hops(lab, everybody):
+        flow.add_edge(one, other)
+    domain_of = {place: i for i, part in enumerate(networkx.strongly_connected_components(flow)) for place in part}
+    domains: dict[int, list[Member]] = defaultdict(list)
+    for member in everybody:
+        domains[domain_of[member.host, member.interface.name]].append(member)
+    return [Domain(tuple(part)) for part in domains.values()]
+
+
+def _hops(lab: Lab, everybody: list[Member]) -> Iterator[tuple[Place, Place]]:
+    """Every hop that a frame from some host can make, one way each. A host is no switch: frames end there."""
+    trunks: dict[str, list[tuple[End, End]]] = defaultdict(list)
+    for link in lab.trunks():
+        if link.index not in lab.blocked:
+            trunks[link.a.node].append((link.a, link.b))
+            trunks[link.b.node].append((link.b, link.a))
+    at_switch: dict[str, list[Member]] = defaultdict(list)
+    for member in everybody:
+        at_switch[member.end.node].append(member)
+    todo = list({(member.end.node, member.vid): None for member in everybody if member.vid})
+    for member in everybody:
+        if member.vid:
+            yield (member.host, member.interface.name), (member.end.node, member.vid)
+    seen = set(todo)
+    while todo:
+        switch, vid = todo.pop()
+        for member in at_switch[switch]:
+            if leaves(lab.port(member.end), vid) == member.interface.vlan:
+                yield (switch, vid), (member.host, member.interface.name)
+        for near, far in trunks[switch]:
+            there = crosses(lab.port(near), lab.port(far), vid)
+            if there:
+                yield (switch, vid), (far.node, there)
+                if (far.node, there) not in seen:
+                    seen.add((far.node, there))
+                    todo.append((far.node, there))
+
+
+def addresses(host: Host) -> tuple[str, ...]:
+    """The host's addresses without prefix length, IPv4 first."""
+    every = [address for nic in host.nics.values() for interface in nic.interfaces for address in interface.addresses]
+    return tuple(str(address.ip) for address in sorted(every, key=lambda address: address.version))
+
+
+def expected_reach(lab: Lab) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Who must answer whom: (from, to) -> the addresses of `to` that answer, IPv4 first; hosts in the file's order.
+
+    Same domain and same IP network; nothing is routed here. A pair that is not in the dict must stay separate.
+    """
+    reach: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for domain in broadcast_domains(lab):
+        by_network = defaultdict(list)
+        for member in domain.members:
+            for address in member.interface.addresses:
+                by_network[address.network].append((member.host, str(address.ip)))
+        for group in by_network.values():
+            for source in dict.fromkeys(host for host, _ in group):
+                for host, ip in group:
+                    if host != source:
+                        reach[source, host].append(ip)
+    order = {name: i for i, name in enumerate(lab.hosts)}
+    pairs = sorted(reach, key=lambda pair: (order[pair[0]], order[pair[1]]))
+    return {pair: tuple(sorted(dict.fromkeys(reach[pair]), key=lambda ip: ":" in ip)) for pair in pairs}
+
+
+def duplicates(domains: Iterable[Domain]) -> list[Finding]:
+    """One MAC address or one IP address at two places of a domain."""
+    found = []
+    for domain in domains:
+        owner: dict[str, Member] = {}
+        for member in domain.members:
+            at = ("topology", "nodes", member.host, "interfaces", member.interface.name)
+            first = owner.setdefault(member.nic.mac, member)
+            if (first.host, first.nic.name) != (member.host, member.nic.name):
+                what = f"{member} and {first} have the same MAC address {member.nic.mac} in one network"
+                found.append(Finding((*at, "mac"), what, "give each its own, or leave mac: out"))
+            for i, address in enumerate(member.interface.addresses):
+                first = owner.setdefault(str(address.ip), member)
+                if first is not member:
+                    what = f"{member} and {first} have the same address {address.ip} in one VLAN"
+                    found.append(Finding((*at, "addresses", i), what, "give each its own"))
+                elif address in member.interface.addresses[:i]:
+                    found.append(Finding((*at, "addresses", i), f"{address} stands here twice", "remove one"))
+    return found

@@ -1,0 +1,173 @@
+"""The lab as a graph: who is cabled to whom, islands, and loops.
+
+Knows: links, and which VLANs cross them; networkx does the graph work and is loaded on first use only, so that commands
+that never look at a graph do not pay for it. Refuses to know: hosts' addresses (`domains`), positions, colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import vids
+from .crossing import crosses
+from .domains import Domain as Domain
+from .domains import addresses as addresses
+from .domains import broadcast_domains as broadcast_domains
+from .domains import expected_reach as expected_reach
+from .lab import Lab, Link, Port
+from .mistake import LINKS, NODES, Finding, listed
+
+if TYPE_CHECKING:
+    import networkx
+
+# Links in circles times kinds of VLANs: a ring of 256 switches with 4000 VLANs that all differ; some seconds' work.
+MOST_WORK = 1_000_000
+
+
+def build(lab: Lab) -> networkx.MultiGraph:
+    """All nodes (attribute `kind`) and all links (key: the link's index; attributes `link` and `blocked`)."""
+    import networkx
+
+    graph = networkx.MultiGraph(name=lab.name)
+    graph.add_nodes_from(lab.switches, kind="switch")
+    graph.add_nodes_from(lab.hosts, kind="host")
+    for link in lab.links:
+        graph.add_edge(link.a.node, link.b.node, key=link.index, link=link, blocked=link.index in lab.blocked)
+    return graph
+
+
+def islands(lab: Lab) -> tuple[list[Finding], list[Finding]]:
+    """Mistakes: hosts without a link. Warnings: switches that nobody can reach; a lab in several parts."""
+    import networkx
+
+    graph = build(lab)
+    mistakes, warnings = [], []
+    for name in lab.hosts:
+        if graph.degree(name) == 0:
+            fix = f'add a link, such as endpoints: ["{next(iter(lab.switches), "s1")}:eth1", "{name}:eth0"]'
+            mistakes.append(Finding((*NODES, name), f"host '{name}' has no link", fix, key=True))
+    lonely = set()
+    for name, switch in lab.switches.items():
+        if graph.degree(name) == 0 and not switch.ports:
+            lonely.add(name)
+            what = f"switch '{name}' has no link and no port where anybody could attach"
+            warnings.append(Finding((*NODES, name), what, "add a link or a port, or remove the switch", key=True))
+    parts = [part for part in networkx.connected_components(graph) if not part & lonely and graph.subgraph(part).size()]
+    order = {name: i for i, name in enumerate([*lab.switches, *lab.hosts])}
+    parts.sort(key=lambda part: min(order[name] for name in part))
+    if len(parts) > 1:
+        firsts = [min(part, key=order.__getitem__) for part in parts]
+        what = f"this lab falls into {len(parts)} parts that no link joins (around {listed(firsts)})"
+        warnings.append(
+            Finding((*NODES, firsts[1]), what, "join them with a link, or make each a lab of its own", key=True)
+        )
+    return mistakes, warnings
+
+
+class Loop(NamedTuple):
+    """A link that closes a circle in some VLANs."""
+
+    link: Link
+    vids: frozenset[int]
+    circle: tuple[str, ...]  # switches, the first one again at the end
+
+
+class TooMuch(Exception):
+    """More links in circles and more different VLANs than can be checked."""
+
+
+def loops(lab: Lab) -> list[Loop]:
+    """The links that close a circle, in the file's order; without them every VLAN is a tree (Kruskal).
+
+    A link is taken whole: it counts as closing a circle when it does so in a single VLAN. Links that carry no VLAN in
+    common are no circle. A direction is enough: a frame may not go round even one way.
+    """
+    from networkx.utils import UnionFind
+
+    suspects = _in_circles(lab)
+    classes = _classes([port for link in suspects for port in (lab.port(link.a), lab.port(link.b))])
+    if len(suspects) * len(classes) > MOST_WORK:
+        raise TooMuch
+    trees: UnionFind[tuple[str, int]] = UnionFind()
+    kept: list[tuple[tuple[str, int], tuple[str, int]]] = []
+    found = []
+    for link in suspects:
+        joins = [(group, _joins(lab, link, group)) for group in classes]
+        closing = [(group, pair) for group, pairs in joins for pair in pairs if trees[pair[0]] == trees[pair[1]]]
+        if closing:
+            circle = _circle(kept, *closing[0][1])
+            found.append(Loop(link, frozenset().union(*(group for group, _ in closing)), circle))
+            continue
+        for _, pairs in joins:
+            for one, other in pairs:
+                trees.union(one, other)
+                kept.append((one, other))
+    return found
+
+
+def _in_circles(lab: Lab) -> list[Link]:
+    """The trunks that are part of a physical circle; no other can close one."""
+    import networkx
+
+    cables = networkx.Graph()
+    trunks = list(lab.trunks())
+    parallel = set()
+    for link in trunks:
+        pair = (link.a.node, link.b.node)
+        if cables.has_edge(*pair):
+            parallel.add(frozenset(pair))
+        cables.add_edge(*pair)
+    bridges = {frozenset(pair) for pair in networkx.bridges(cables)} - parallel
+    return [link for link in trunks if frozenset((link.a.node, link.b.node)) not in bridges]
+
+
+def _classes(ports: Iterable[Port]) -> list[frozenset[int]]:
+    """VIDs 1 to 4094 in groups that all these ports treat alike."""
+    groups = [vids.ALL]
+    for cut in dict.fromkeys(cut for port in ports for cut in (port.allowed, frozenset((port.pvid,)))):
+        groups = [part for group in groups for part in (group & cut, group - cut) if part]
+    return sorted(groups, key=min)
+
+
+def _joins(lab: Lab, link: Link, group: frozenset[int]) -> list[tuple[tuple[str, int], tuple[str, int]]]:
+    """Which (switch, VLAN) meets which over this link, for a group of VLANs that are treated alike."""
+    vid = min(group)
+    a, b = lab.port(link.a), lab.port(link.b)
+    there, back = crosses(a, b, vid), crosses(b, a, vid)
+    pairs = {((link.a.node, vid), (link.b.node, there)) for _ in (1,) if there}
+    if back and crosses(a, b, back) != vid:
+        pairs.add(((link.a.node, back), (link.b.node, vid)))
+    return sorted(pairs)
+
+
+def _circle(
+    kept: Sequence[tuple[tuple[str, int], tuple[str, int]]], one: tuple[str, int], other: tuple[str, int]
+) -> tuple[str, ...]:
+    import networkx
+
+    way = networkx.shortest_path(networkx.Graph(kept), one, other)
+    names = [one[0]] + [after[0] for before, after in pairwise(way) if after[0] != before[0]]
+    return (*names, one[0])
+
+
+def said(lab: Lab, vlans: frozenset[int]) -> str:
+    """A set of VLANs for a sentence: names where there are some."""
+    if vlans == vids.ALL:
+        return "every VLAN"
+    named = [f"{name} ({vid})" for name, vid in lab.vlans.items() if vid in vlans]
+    rest = vlans - set(lab.vlans.values())
+    if named and len(rest) > 8:
+        return f"{listed(named)} and others"
+    numbers = vids.text(rest).replace(",", ", ")
+    return f"VLAN {', '.join(filter(None, [listed(named), numbers[:60]]))}"
+
+
+def loop_findings(lab: Lab, found: Sequence[Loop]) -> list[Finding]:
+    """The loops as mistakes, each with its circle."""
+    fix = "remove one of its links, or write loops: block to have links outside a spanning tree blocked"
+    return [
+        Finding((*LINKS, loop.link.index), f"loop in {said(lab, loop.vids)}: {' - '.join(loop.circle)}", fix)
+        for loop in found
+    ]

@@ -1,0 +1,147 @@
+"""A lab as it is meant: every default filled in, every name resolved. All values are frozen.
+
+Knows: what the rest of the house needs of a lab. Refuses to know: the file, its positions, and what was left out in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Literal, NamedTuple
+
+IpInterface = IPv4Interface | IPv6Interface
+
+
+class End(NamedTuple):
+    """One end of a link, or a port by itself; its text is `s1:eth1`."""
+
+    node: str
+    port: str
+
+    def __str__(self) -> str:
+        return f"{self.node}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class QemuPeer:
+    role: str  # what the switch does: "dial" | "listen"
+    path: str | None  # None: a socket in the run folder
+
+
+@dataclass(frozen=True, slots=True)
+class TcpPeer:
+    listen: str | None  # "host:port"; exactly one of listen and connect is set
+    connect: str | None
+    peer: str  # the name of a key, or a Z85 public key
+    port: str  # the port's name at the far end, when connecting
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A switch port. `allowed` holds the VIDs that may pass, the native one included; `pvid` 0 is none."""
+
+    name: str
+    mode: Literal["access", "trunk"]
+    pvid: int
+    allowed: frozenset[int]
+    priority: int = 0
+    qemu: QemuPeer | None = None
+    tcp: TcpPeer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    name: str
+    ageing_s: int
+    ports: dict[str, Port]
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An interface of a host; `vlan` 0 means untagged. At most one gateway per interface."""
+
+    name: str
+    vlan: int
+    priority: int
+    addresses: tuple[IpInterface, ...]
+    gateway: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    name: str
+    mac: str
+    interfaces: tuple[Interface, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    name: str
+    nics: dict[str, Nic]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cable; `index` is its place in the file, `a` and `b` are in the file's order."""
+
+    index: int
+    a: End
+    b: End
+    transport: Literal["ipc", "tcp"]
+
+    def __str__(self) -> str:
+        return f"{self.a} - {self.b}"
+
+    def other(self, node: str) -> End:
+        return self.b if self.a.node == node else self.a
+
+    def end(self, node: str) -> End:
+        return self.a if self.a.node == node else self.b
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    name: str
+    description: str
+    vlans: dict[str, int]
+    loops: str  # "refuse" | "block"
+    switches: dict[str, Switch]
+    hosts: dict[str, Host]
+    links: tuple[Link, ...]
+    blocked: frozenset[int] = field(default=frozenset())  # indexes of the links that `loops: block` takes out
+
+    def trunks(self) -> Iterator[Link]:
+        """The links between two switches, in the file's order."""
+        return (link for link in self.links if link.a.node in self.switches and link.b.node in self.switches)
+
+    def nic_links(self) -> Iterator[tuple[Link, End, End]]:
+        """The links to hosts, as (link, the host's end, the switch's end)."""
+        for link in self.links:
+            for host in (link.a, link.b):
+                if host.node in self.hosts:
+                    yield link, host, link.other(host.node)
+
+    def port(self, end: End) -> Port:
+        return self.switches[end.node].ports[end.port]
+
+    def link_of(self) -> dict[End, Link]:
+        """Which link is in which port."""
+        return {end: link for link in self.links for end in (link.a, link.b)}
+
+    def with_blocked(self, links: frozenset[int]) -> Lab:
+        return replace(self, blocked=links)
+
+    def vlan_name(self, vid: int) -> str:
+        """`office (10)`, or just `10` for a VLAN without a name."""
+        for name, number in self.vlans.items():
+            if number == vid:
+                return f"{name} ({vid})"
+        return str(vid)
+
+
+def made_mac(lab: str, node: str, nic: str) -> str:
+    """A locally administered unicast MAC address that is the same every time and differs between names."""
+    digest = hashlib.sha256(f"{lab}/{node}/{nic}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in b"\x02" + digest[:5])

@@ -1,0 +1,139 @@
+"""The file's model -> the lab that is meant, with everything in it that does not fit together.
+
+Knows: defaults, names of nodes and VLANs, which port a link is in. Refuses to know: positions (a finding carries its
+way through the file), loops and reachability (`graph`, `domains`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .hosts import resolve_host
+from .lab import End, Host, Lab, Link, Switch
+from .mistake import LINKS, NODES, At, Finding, did_you_mean, listed, quoted
+from .model import LabFile, Node
+from .model import Link as FileLink
+from .switchports import Vlans, clashing_listeners, resolve_ports
+
+AGEING_S = 300  # IEEE 802.1Q-2022, table 8-6
+# node key -> the kind that it belongs to
+OWNER = {
+    "ports": "switch",
+    "ageing": "switch",
+    "addresses": "host",
+    "mac": "host",
+    "interfaces": "host",
+    "gateway": "host",
+}
+
+
+class Pruned(NamedTuple):
+    """What the reader had to take out of the file because it was wrong: nothing more is said about it here."""
+
+    nodes: frozenset[str] = frozenset()  # nodes that lost something, or are gone
+    vlans: frozenset[str] = frozenset()  # names of VLANs that are gone
+    links: bool = False  # a link is gone
+    kinds: bool = False  # defaults or kinds lost something
+
+    def __bool__(self) -> bool:
+        return bool(self.nodes or self.vlans or self.links or self.kinds)
+
+
+def resolve(file: LabFile, pruned: Pruned = Pruned()) -> tuple[Lab, list[Finding]]:  # noqa: B008 - a frozen value
+    """The lab in `file` as far as it makes sense, and what does not."""
+    findings: list[Finding] = []
+    vlans = Vlans(file.vlans, pruned.vlans, findings)
+    nodes = {name: node or Node() for name, node in file.topology.nodes.items()}
+    kinds = {name: _kind(file, name, node, pruned) for name, node in nodes.items()}
+    for name, node in nodes.items():
+        if name not in pruned.nodes and not pruned.kinds:
+            findings += _foreign_keys(name, node, kinds[name])
+    links, link_findings = _links(file.topology.links, kinds, pruned)
+    findings += link_findings
+    used = {end: link for link in links for end in (link.a, link.b)}
+    switches = {}
+    for name, node in nodes.items():
+        if kinds[name] == "switch":
+            ports = resolve_ports(name, node, used, kinds, vlans, findings)
+            switches[name] = Switch(name, _ageing(file, node), ports)
+    findings += clashing_listeners(switches)
+    whole = not (pruned.links or link_findings)
+    hosts: dict[str, Host] = {}
+    for name, node in nodes.items():
+        if kinds[name] == "host":
+            nics = {end.port for end in used if end.node == name}
+            about: list[Finding] = []
+            hosts[name] = resolve_host(file.name, name, node, nics, whole, _gateway(file), about)
+            # a gateway is not to blame where an address had to be taken out
+            findings += [each for each in about if not (name in pruned.nodes and each.at[-1] == "gateway")]
+    lab = Lab(file.name, file.description, dict(file.vlans), file.loops, switches, hosts, tuple(links))
+    return lab, findings
+
+
+def _kind(file: LabFile, name: str, node: Node, pruned: Pruned) -> str:
+    if node.kind is None and (name in pruned.nodes or pruned.kinds) and node.ports:
+        return "switch"  # its kind was misspelt; ports tell what was meant
+    return node.kind or file.topology.defaults.kind or "host"
+
+
+def _ageing(file: LabFile, node: Node) -> int:
+    kind = file.topology.kinds.switch
+    return node.ageing or (kind and kind.ageing) or file.topology.defaults.ageing or AGEING_S
+
+
+def _gateway(file: LabFile) -> str | None:
+    kind = file.topology.kinds.host
+    return (kind and kind.gateway) or file.topology.defaults.gateway
+
+
+def _foreign_keys(name: str, node: Node, kind: str) -> list[Finding]:
+    found = []
+    for key in OWNER:
+        if key in node.model_fields_set and OWNER[key] != kind:
+            what = f"{key}: belongs to a {OWNER[key]}, and {quoted(name)} is a {kind}"
+            fix = "add kind: switch to the node" if OWNER[key] == "switch" and node.kind is None else f"remove {key}:"
+            found.append(Finding((*NODES, name, key), what, fix, key=True))
+    return found
+
+
+def _links(links: list[FileLink], kinds: dict[str, str], pruned: Pruned) -> tuple[list[Link], list[Finding]]:
+    findings: list[Finding] = []
+    used: dict[End, FileLink] = {}
+    good = []
+    for index, link in enumerate(links):
+        at: At = (*LINKS, index, "endpoints")
+        ends = [End(*text.split(":")) for text in link.endpoints]
+        wrong = [finding for i, end in enumerate(ends) if (finding := _end(end, (*at, i), kinds, pruned, used))]
+        if not wrong:
+            wrong = _pair(ends[0], ends[1], at, kinds)
+        findings += wrong
+        for end in ends:
+            used.setdefault(end, link)
+        if not wrong and all(end.node in kinds for end in ends):
+            good.append(Link(index, ends[0], ends[1], "tcp" if link.transport == "tcp" else "ipc"))
+    return good, findings
+
+
+def _end(end: End, at: At, kinds: dict[str, str], pruned: Pruned, used: dict[End, FileLink]) -> Finding | None:
+    if end.node not in kinds:
+        if end.node in pruned.nodes:
+            return None
+        fix = did_you_mean(
+            end.node, kinds, f"add it to nodes:, or use one of {listed(kinds)}" if kinds else "add it to nodes:"
+        )
+        return Finding(at, f"there is no node {quoted(end.node)}", fix)
+    if kinds[end.node] == "host" and "." in end.port:
+        what = f"{end} is a VLAN of a NIC, and a cable goes into the NIC itself"
+        return Finding(at, what, f"write {end.node}:{end.port.split('.')[0]}")
+    if end in used:
+        what = f"port {end} is used twice (by the link {' - '.join(used[end].endpoints)} too)"
+        return Finding(at, what, "use a free port, or remove one of the links")
+    return None
+
+
+def _pair(a: End, b: End, at: At, kinds: dict[str, str]) -> list[Finding]:
+    if a.node == b.node:
+        return [Finding(at, f"this link joins {quoted(a.node)} with itself", "give it an end at another node")]
+    if kinds.get(a.node) == kinds.get(b.node) == "host":
+        return [Finding(at, f"{a.node} and {b.node} are both hosts", "put a switch between them")]
+    return []

@@ -1,0 +1,166 @@
+"""Starting, watching and ending the processes of a lab.
+
+Knows: processes, pidfds, log files, the handing over of a control socket. Refuses to know: what a process is for, and
+when one should be started again. `Launcher` is the seam behind which an existing cluster engine may stand later.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from daemons.errors import UserError
+from daemons.loop import Loop, Timer
+from daemons.process import Process, identify, open_pidfd
+
+GRACE_SECONDS = 3.0
+
+
+class LaunchError(UserError):
+    """A process could not be started: why."""
+
+
+class Watch(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Launcher(Protocol):
+    """What fabricd needs to have processes. Nothing here blocks."""
+
+    def start(self, argv: Sequence[str], log: str, control: socket.socket) -> Process:
+        """Start `argv` in a session of its own, output appended to the file `log`.
+
+        `{control}` in an argument becomes the number under which the child inherits the listening socket. Raises
+        LaunchError.
+        """
+        ...
+
+    def watch(self, process: Process, ended: Callable[[], None]) -> Watch:
+        """Call `ended` once, from the loop, when the process is gone; also when it is gone already."""
+        ...
+
+    def end(self, process: Process) -> None:
+        """Ask it to end, and after GRACE_SECONDS make it; a watch() tells when."""
+        ...
+
+
+class _PidWatch:
+    """Waits for one process by its pidfd."""
+
+    def __init__(self, loop: Loop, fd: int | None, ended: Callable[[], None]) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._ended = ended
+        self._timer: Timer | None = None
+        if fd is None:
+            self._timer = loop.call_later(0, self._fire)
+        else:
+            loop.reader(fd, self._fire)
+
+    def _fire(self) -> None:
+        self.cancel()
+        self._ended()
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._fd is not None:
+            self._loop.reader(self._fd, None)
+            os.close(self._fd)
+            self._fd = None
+
+
+class LocalLauncher:
+    """Launcher for this machine. The children outlive the process that started them."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._children: dict[Process, subprocess.Popen[bytes]] = {}
+
+    def start(self, argv: Sequence[str], log: str, control: socket.socket) -> Process:
+        fd = control.fileno()
+        arguments = [argument.replace("{control}", str(fd)) for argument in argv]
+        try:
+            with open(log, "ab") as output:
+                child = subprocess.Popen(
+                    arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(fd,),
+                    start_new_session=True,
+                    cwd="/",
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                )
+        except OSError as error:
+            raise LaunchError(f"cannot start {arguments[0]} with its log in {log}: {error.strerror}") from None
+        process = identify(child.pid)
+        if process is None:  # dead already: as a zombie it keeps its pid until we have reaped it
+            process = Process(child.pid, 0)
+        self._children[process] = child
+        return process
+
+    def watch(self, process: Process, ended: Callable[[], None]) -> Watch:
+        def reap() -> None:
+            child = self._children.pop(process, None)
+            if child is not None:
+                child.wait()
+            ended()
+
+        return _PidWatch(self._loop, open_pidfd(process), reap)
+
+    def end(self, process: Process) -> None:
+        fd = open_pidfd(process)
+        if fd is None:
+            return
+        _signal(fd, signal.SIGTERM)
+
+        def insist() -> None:
+            ended.cancel()
+            killed = open_pidfd(process)
+            if killed is not None:
+                _signal(killed, signal.SIGKILL)
+                os.close(killed)
+
+        timer = self._loop.call_later(GRACE_SECONDS, insist)
+        ended = _PidWatch(self._loop, fd, timer.cancel)
+
+
+def _signal(pidfd: int, signum: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, signum)
+    except ProcessLookupError:
+        pass
+
+
+def raise_file_limit() -> None:
+    """Lift the soft limit of open files to the hard one, for this process and those that it starts.
+
+    libzmq ends the process when accept() finds no free descriptor, so a stranger must not be able to use them up.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        pass  # some kernels refuse RLIM_INFINITY here; the soft limit stays as it was
+
+
+def listen(path: str, backlog: int = 128) -> socket.socket:
+    """A listening unix socket at `path`, in place of what an ended process has left there. Raises LaunchError."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        listening.bind(path)
+        listening.listen(backlog)
+    except OSError as error:
+        listening.close()
+        raise LaunchError(f"cannot listen at {path}: {error.strerror or error}") from None
+    return listening

@@ -1,0 +1,110 @@
+"""Processes as the kernel knows them: a pid means nothing without its start time, because pids are given out again.
+
+Knows: /proc and pidfds. Refuses to know: labs, nodes and why a process runs.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+
+class Process(NamedTuple):
+    """One process. `start_time` is field 22 of /proc/PID/stat: clock ticks since boot."""
+
+    pid: int
+    start_time: int
+
+
+def identify(pid: int) -> Process | None:
+    """The process that has this pid now; None when there is none, or only a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # Field 2, the command's name, may hold blanks and brackets; what follows its last bracket is field 3 (proc(5)).
+    fields = text[text.rindex(b")") + 2 :].split()
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return Process(pid, int(fields[19]))
+
+
+def alive(process: Process) -> bool:
+    """Is it this very process that still runs (stopped counts, a zombie does not)?"""
+    return identify(process.pid) == process
+
+
+def age(process: Process) -> float:
+    """Seconds since the process began."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - process.start_time / os.sysconf("SC_CLK_TCK")
+
+
+def memory_kib(process: Process) -> int | None:
+    """Its proportional share of memory (PSS) in KiB, as /proc/PID/smaps_rollup says; None when it may not be read."""
+    try:
+        with open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def open_pidfd(process: Process) -> int | None:
+    """A descriptor that stands for exactly this process, readable when it ends; None when it has ended."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+    # Only now is the identity certain: while the descriptor is open the pid cannot change its owner unseen.
+    if identify(process.pid) != process:
+        os.close(fd)
+        return None
+    return fd
+
+
+def end(process: Process, signum: int, wait: float) -> bool:
+    """Send `signum` and wait up to `wait` seconds; True when it has ended. Blocks: for commands, not for loops."""
+    fd = open_pidfd(process)
+    if fd is None:
+        return True
+    try:
+        signal.pidfd_send_signal(fd, signum)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(wait * 1000))
+    except ProcessLookupError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def with_option(option: str, prefix: str) -> Iterator[tuple[Process, list[str]]]:
+    """Our own processes that were called with `option` and behind it a value that begins with `prefix`."""
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            if os.stat(f"/proc/{name}").st_uid != os.getuid():
+                continue
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                argv = [os.fsdecode(argument) for argument in file.read().split(b"\0")]
+        except OSError:
+            continue  # it has ended while we looked
+        if any(one == option and other.startswith(prefix) for one, other in pairwise(argv)):
+            process = identify(int(name))
+            if process is not None:
+                yield process, argv
+
+
+def boot_id() -> str:
+    """Changes with every start of the machine: pids and start times of another boot mean nothing."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()

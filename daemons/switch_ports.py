@@ -1,0 +1,116 @@
+"""From a port's configuration to its driver.
+
+Knows: which driver serves which kind of port, and what makes a new one necessary.
+Refuses to know: VLANs (netvirt.switch), the order in which things change (daemons.switchd).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from daemons.errors import UserError
+from netvirt.addr import AddrError, parse_vid_set
+from netvirt.dataplane.queue import Queue
+from netvirt.ports import Loop, Port
+from netvirt.ports.errors import PortError
+from netvirt.ports.qemu import QemuPort
+from netvirt.ports.zmq import ZmqDialer
+from netvirt.ports.zmq_listener import ListenPort, ZmqListener
+from netvirt.switch import PortSettings
+
+# What a driver is made of: if any of these changes, the port gets a new one; all else changes under a running driver.
+DRIVER_KEYS = ("kind", "endpoint", "key_file", "role", "path", "allow", "peer")
+
+
+class Wiring(NamedTuple):
+    """What every driver is given."""
+
+    loop: Loop
+    switch: str
+    epoch: int
+    listeners: list[ZmqListener]
+
+
+Receive = Callable[[memoryview], Any]
+CarrierChanged = Callable[[bool], Any]
+
+
+def _listen(w: Wiring, port: dict[str, Any], queue: Queue, receive: Receive, changed: CarrierChanged) -> Port:
+    allow = frozenset(port.get("allow", ()))
+    # A port with an allow-list waits for its peer over TCP only: the run folder's mode is no answer to "which key?".
+    wanted = "tcp" if allow else "ipc"
+    listeners = [listener for listener in w.listeners if listener.endpoint.transport == wanted]
+    if not listeners:
+        raise UserError(
+            f"port {port['name']} of {w.switch} waits for a {wanted} peer, but the switch does not listen so"
+        )
+    return ListenPort(listeners, port["name"], queue, receive, changed, allow)
+
+
+def _dial(w: Wiring, port: dict[str, Any], queue: Queue, receive: Receive, changed: CarrierChanged) -> Port:
+    name = f"{w.switch}:{port['name']}"
+    return ZmqDialer(
+        w.loop, port["endpoint"], queue, receive, changed, name=name, epoch=w.epoch, role="trunk",
+        key_file=port.get("key_file"),
+    )  # fmt: skip
+
+
+def _qemu(w: Wiring, port: dict[str, Any], queue: Queue, receive: Receive, changed: CarrierChanged) -> Port:
+    return QemuPort(w.loop, port["path"], port["role"], queue, receive, changed)
+
+
+class CapturePort(ListenPort):
+    """A capture's link: it is given copies of frames and may send none. `ended` is called when its caller is gone."""
+
+    ended: Callable[[], None]
+
+    def __init__(self, listeners: list[ZmqListener], name: str, queue: Queue, info: dict[str, Any]) -> None:
+        super().__init__(listeners, name, queue, self._nothing, lambda up: None, info=info)
+
+    def _nothing(self, message: memoryview) -> None:
+        self.count("frames-from-capture")
+
+    def lost(self) -> None:
+        super().lost()
+        self.ended()
+
+
+KINDS: dict[str, Callable[[Wiring, dict[str, Any], Queue, Receive, CarrierChanged], Port]] = {
+    "listen": _listen,
+    "dial": _dial,
+    "qemu": _qemu,
+}
+
+
+def make_driver(w: Wiring, port: dict[str, Any], queue: Queue, receive: Receive, changed: CarrierChanged) -> Port:
+    """The driver for a port's configuration, not yet open. Raises UserError."""
+    try:
+        return KINDS[port["kind"]](w, port, queue, receive, changed)
+    except PortError as error:
+        raise UserError(f"port {port['name']} of {w.switch}: {error}") from None
+
+
+def driver_values(port: dict[str, Any]) -> tuple[Any, ...]:
+    """What the port's driver depends on, to compare."""
+    return tuple(repr(port.get(key)) for key in DRIVER_KEYS)
+
+
+def settings_of(port: dict[str, Any]) -> PortSettings:
+    """The VLAN side of a port's configuration. Raises UserError."""
+    try:
+        settings = PortSettings(
+            mode=port["mode"],
+            pvid=port["pvid"],
+            allowed=parse_vid_set(port["allowed"]),
+            priority=port.get("priority", 0),
+            state=port.get("state", "forwarding"),
+            mtu=port.get("mtu", 9216),
+        )
+        if port["kind"] not in KINDS:
+            raise ValueError(f"its kind {port['kind']!r} is none of {', '.join(KINDS)}")
+    except KeyError as error:
+        raise UserError(f"port {port.get('name', '?')} has no {error.args[0]!r} in its configuration") from None
+    except (AddrError, ValueError) as error:
+        raise UserError(f"port {port.get('name', '?')}: {error}") from None
+    return settings

@@ -1,0 +1,280 @@
+"""One switch as a process: sockets, clock and signals around netvirt.switch; started and configured by fabricd.
+
+Knows: its drivers, the control operations, the order in which a new configuration is applied.
+Refuses to know: what happens to a frame, the lab around it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from daemons.control import ControlServer, Reply
+from daemons.errors import UserError
+from daemons.locks import Lock
+from daemons.loop import Loop, Timer
+from daemons.switch_ports import CapturePort, Wiring, driver_values, make_driver, settings_of
+from netvirt.link import Hello
+from netvirt.ports import Port
+from netvirt.ports.curve import Gatekeeper
+from netvirt.ports.errors import PortError
+from netvirt.ports.sockets import context
+from netvirt.ports.zmq_listener import ListenPort, ZmqListener
+from netvirt.switch import Switch
+
+FAREWELL = 0.6  # seconds for all goodbyes together
+
+
+class Switchd:
+    """The process's one object: a Switch, its drivers by port name, and the operations."""
+
+    def __init__(self, loop: Loop, name: str) -> None:
+        self.loop = loop
+        self.name = name
+        self.switch = Switch(name)
+        self.config: dict[str, Any] = {}
+        self.drivers: dict[str, Port] = {}
+        self.listeners: dict[str, ZmqListener] = {}
+        self._by_number: dict[int, Port] = {}
+        self._values: dict[str, tuple[Any, ...]] = {}
+        self._captures: dict[int, ListenPort] = {}
+        self._gatekeeper: Gatekeeper | None = None
+        self._ticker: Timer | None = None
+        self._since = time.time()
+        loop.after_round = self._flush
+
+    # --- frames
+
+    def _flush(self) -> None:
+        plane = self.switch.plane
+        for number in plane.pending():
+            driver = self._by_number.get(number)
+            if driver is not None:
+                driver.flush()
+        for session in plane.pending_captures():
+            if session in self._captures:
+                self._captures[session].flush()
+        if self._ticker is None:
+            self._set_ticker()
+
+    def _set_ticker(self) -> None:
+        deadline = self.switch.next_deadline()
+        if deadline is not None:
+            self._ticker = self.loop.call_later(max(0, deadline - self.loop.now()) / 1e9, self._tick)
+
+    def _tick(self) -> None:
+        self._ticker = None
+        self.switch.tick(self.loop.now())
+        self._set_ticker()
+
+    # --- configuration
+
+    def configure(self, args: dict[str, Any], reply: Reply) -> None:
+        config = args.get("config")
+        if not isinstance(config, dict) or not isinstance(config.get("ports"), list):
+            raise UserError("configure needs a 'config' with a list of 'ports'; see ARCHITECTURE.md")
+        wanted = {port["name"]: port for port in config["ports"]}
+        settings = {name: settings_of(port) for name, port in wanted.items()}
+        self._set_epoch(config.get("epoch", 0))
+        self.switch.plane.macs.ageing = config.get("ageing_s", 300)
+        self.switch.plane.set_mac_limit(config.get("mac_limit", 16384))
+        self._set_listeners(config.get("listen", []))
+        for name in [name for name in self.drivers if name not in wanted]:
+            self._unplug(name)
+            self.switch.remove_port(name)
+        self.config = config
+        for name, port in wanted.items():
+            self.switch.set_port(name, settings[name])
+            if driver_values(port) != self._values.get(name):
+                self._unplug(name)
+                self._plug(name, port)
+        reply.done()
+
+    def _set_epoch(self, epoch: int) -> None:
+        if not self.config:
+            self.switch = Switch(self.name, epoch=epoch)
+        elif epoch != self.switch.epoch:
+            raise UserError(f"{self.name} lives in epoch {self.switch.epoch} and can't change to {epoch}; restart it")
+
+    def _set_listeners(self, wanted: list[dict[str, Any]]) -> None:
+        endpoints = {listen["endpoint"]: listen for listen in wanted}
+        for endpoint in [endpoint for endpoint in self.listeners if endpoint not in endpoints]:
+            gone = self.listeners.pop(endpoint)
+            for name in list(gone.ports):
+                self._unplug(name)
+            gone.close()
+        for endpoint, listen in endpoints.items():
+            if endpoint in self.listeners:
+                continue
+            key_file = listen.get("key_file")
+            if key_file and self._gatekeeper is None:
+                self._gatekeeper = Gatekeeper(self.loop, context(), self._allowed_keys)
+            try:
+                self.listeners[endpoint] = ZmqListener(
+                    self.loop, endpoint, name=self.name, epoch=self.switch.epoch, admit=self._admit, key_file=key_file
+                )
+            except PortError as error:
+                raise UserError(f"switch {self.name}: {error}") from None
+
+    def _allowed_keys(self) -> set[str]:
+        return {key for port in self.config.get("ports", ()) for key in port.get("allow", ())}
+
+    def _plug(self, name: str, port: dict[str, Any]) -> None:
+        number = self.switch.number(name)
+
+        def receive(message: memoryview) -> None:
+            self.switch.process(number, message, time.monotonic_ns(), time.time_ns())
+
+        def carrier_changed(up: bool) -> None:
+            self.switch.set_carrier(name, up)
+
+        wiring = Wiring(self.loop, self.name, self.switch.epoch, list(self.listeners.values()))
+        driver = make_driver(wiring, port, self.switch.queue(name), receive, carrier_changed)
+        self.drivers[name] = self._by_number[number] = driver
+        self._values[name] = driver_values(port)
+        try:
+            driver.open()
+        except PortError as error:
+            self._unplug(name)
+            raise UserError(f"port {name} of {self.name}: {error}") from None
+
+    def _unplug(self, name: str) -> None:
+        driver = self.drivers.pop(name, None)
+        if driver is not None:
+            driver.close()
+            self._by_number.pop(self.switch.number(name), None)
+            self._values.pop(name, None)
+
+    # --- captures: a link that is given copies
+
+    def _admit(self, hello: Hello, key: str) -> ListenPort | str:
+        if hello.role != "capture":
+            known = ", ".join(self.drivers) or "none"
+            return f"{self.name} has no port {hello.port} that waits for somebody; its ports are: {known}"
+        names = list(self.drivers) if hello.port == "*" else [hello.port]
+        unknown = [name for name in names if name not in self.drivers]
+        if unknown:
+            return f"{self.name} has no port {unknown[0]}; its ports are: {', '.join(self.drivers)}"
+        if not names:
+            return f"{self.name} has no ports yet"
+        session = self.switch.plane.add_capture([self.switch.number(name) for name in names], epoch=self.switch.epoch)
+        if session is None:
+            return f"{self.name} is being captured by as many as it can serve; end one of them"
+        number, queue = session
+        info = {"ports": {str(self.switch.number(name)): name for name in names}}
+        port = CapturePort(list(self.listeners.values()), f"capture-{number}", queue, info)
+        port.ended = lambda: self._capture_ended(number)
+        self._captures[number] = port
+        return port
+
+    def _capture_ended(self, session: int) -> None:
+        self.switch.plane.remove_capture(session)
+        self._captures.pop(session, None)
+
+    # --- questions
+
+    def port_status(self, name: str) -> dict[str, Any]:
+        settings, driver = self.switch.ports[name], self.drivers.get(name)
+        config: dict[str, Any] = next((port for port in self.config["ports"] if port["name"] == name), {})
+        counters = self.switch.plane.statistics(self.switch.number(name))
+        return {
+            "name": name,
+            "kind": config.get("kind", ""),
+            "state": settings.state,
+            "carrier": driver is not None and driver.carrier,
+            "peer": config.get("peer") or getattr(driver, "peer", ""),
+            "mode": settings.mode,
+            "pvid": settings.pvid,
+            "allowed": config.get("allowed", ""),
+            "priority": settings.priority,
+            **counters,
+            "link": driver.statistics() if driver is not None else {},
+        }
+
+    def status(self, args: dict[str, Any], reply: Reply) -> None:
+        reply.done(
+            {
+                "name": self.name,
+                "epoch": self.switch.epoch,
+                "uptime_s": round(time.time() - self._since, 1),
+                "vlans": self.config.get("vlans", {}),
+                "stations": self.switch.plane.macs.statistics(),
+                "listeners": {endpoint: listener.counts for endpoint, listener in self.listeners.items()},
+                "mistakes": self.loop.mistakes,
+                "ports": [self.port_status(name) for name in self.switch.ports],
+            }
+        )
+
+    def statistics(self, args: dict[str, Any], reply: Reply) -> None:
+        plane = self.switch.plane
+        ports = {name: plane.statistics(self.switch.number(name)) for name in self.switch.ports}
+        reply.done({"ports": ports, "stations": plane.macs.statistics()})
+
+    def fdb(self, args: dict[str, Any], reply: Reply) -> None:
+        reply.done(self.switch.stations(self.loop.now()))
+
+    # --- the end
+
+    def stop(self, args: dict[str, Any], reply: Reply) -> None:
+        reply.done()
+        self.end()
+
+    def end(self) -> None:
+        """Goodbye to everybody, then out of run()."""
+        leaving = [*self.drivers.values(), *self._captures.values()]
+        for driver in leaving:
+            driver.close()
+        patience = time.monotonic() + FAREWELL
+
+        def wait() -> None:
+            if all(getattr(driver, "closed", True) for driver in leaving) or time.monotonic() > patience:
+                self.loop.stop()
+            else:
+                self.loop.call_later(0.005, wait)
+
+        wait()
+
+    def close(self) -> None:
+        for listener in self.listeners.values():
+            listener.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="switchd", description="One switch; started by fabricd.")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--control-fd", type=int, required=True, help="a listening unix socket")
+    parser.add_argument("--lock", required=True, help="held as long as this process lives")
+    options = parser.parse_args(argv)
+    lock = Lock(options.lock)
+    if not lock.take():
+        print(f"switch {options.name} runs already (pid {lock.holder()} holds {options.lock})", file=sys.stderr)
+        return 1
+    loop = Loop()
+    daemon = Switchd(loop, options.name)
+    server = ControlServer(
+        loop,
+        socket.socket(fileno=options.control_fd),
+        {
+            "configure": daemon.configure,
+            "status": daemon.status,
+            "statistics": daemon.statistics,
+            "fdb": daemon.fdb,
+            "stop": daemon.stop,
+        },
+    )
+    loop.on_signal(signal.SIGTERM, daemon.end)
+    loop.on_signal(signal.SIGINT, daemon.end)
+    loop.run()
+    server.close()
+    daemon.close()
+    lock.release()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Leaving nothing: the end of a lab whose fabricd is gone, hangs, or has just ended its last child.
+
+Knows: the run folder, the state folder, and how a lab's processes are recognised. Refuses to know: what they did.
+Data (keys, members of pools) is elsewhere and is never touched from here.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from daemons import process as processes
+from daemons.client import Client, Unreachable
+from daemons.errors import UserError
+from daemons.locks import Lock
+from daemons.paths import LabPaths, labs_root, run_root, state_root
+from daemons.process import Process
+from daemons.state import ProcessRow, SqliteStore, StateError
+
+_GRACE_SECONDS = 3.0
+_KILL_SECONDS = 10.0
+# `down` tells of each child; the slowest takes the launcher's 3 s of grace.
+_SILENCE_SECONDS = 10.0
+
+
+def lab_processes(paths: LabPaths) -> dict[Process, str]:
+    """The lab's living processes (without fabricd) and their nodes.
+
+    The state file knows those that fabricd wrote down. One that was started in the moment before fabricd was killed, or
+    whose state file is damaged, is known by its `--lock`, which is a file in this lab's own run folder.
+    """
+    found: dict[Process, str] = {}
+    for process, argv in processes.with_option("--lock", paths.run + os.sep):
+        found[process] = next((name for option, name in pairwise(argv) if option == "--name"), "?")
+    for row in _recorded(paths):
+        if processes.alive(row.process):
+            found.setdefault(row.process, row.node)
+    return found
+
+
+def _recorded(paths: LabPaths) -> list[ProcessRow]:
+    try:
+        store = SqliteStore(paths.database, create=False)
+    except StateError:
+        return []
+    try:
+        return list(store.processes().values())
+    except StateError:
+        return []
+    finally:
+        store.close()
+
+
+def end_all(ending: dict[Process, str]) -> None:
+    """End processes side by side: SIGTERM, and SIGKILL for those that are left after 3 s. Raises UserError."""
+    fds = {fd: process for process in ending if (fd := processes.open_pidfd(process)) is not None}
+    try:
+        for signum, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _KILL_SECONDS)):
+            for fd in fds:
+                try:
+                    signal.pidfd_send_signal(fd, signum)
+                except ProcessLookupError:
+                    pass
+            _wait(fds, seconds)
+            if not fds:
+                return
+        names = ", ".join(f"{ending[process]} ({process.pid})" for process in fds.values())
+        raise UserError(
+            f"these processes do not end, the kernel holds them: {names}; look at them with ps, and try again"
+        )
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _wait(fds: dict[int, Process], seconds: float) -> None:
+    """Take out of `fds` those whose process ends within `seconds`."""
+    deadline = time.monotonic() + seconds
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    while fds and (left := deadline - time.monotonic()) > 0:
+        for fd, _mask in poll.poll(left * 1000):
+            poll.unregister(fd)
+            os.close(fd)
+            del fds[fd]
+
+
+def remove_folders(paths: LabPaths) -> None:
+    """Remove the lab's run folder and state folder, and the folders above them when nothing else is in them."""
+    for folder in (paths.run, paths.state):
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            where = error.filename or folder
+            raise UserError(f"cannot remove {where}: {error.strerror}; remove {folder} by hand") from None
+    for folder in (labs_root(), state_root(), run_root()):
+        try:
+            os.rmdir(folder)
+        except OSError:
+            pass  # another lab, or keys, are in it
+
+
+def end_lab(paths: LabPaths, progress: Callable[[Any], None] | None = None) -> list[str]:
+    """End a lab, with its fabricd or without; returns the nodes that were ended. Raises UserError."""
+    try:
+        with Client(paths.control("fabricd"), timeout=_SILENCE_SECONDS) as client:
+            fabricd = client.server()
+            ended = [str(node) for node in client.call("down", events=progress)["ended"]]
+    except Unreachable:
+        _end_fabricd(paths)
+        return leave_nothing(paths)
+    if fabricd is not None:
+        end_all({fabricd: "fabricd"})  # it is about to end by itself; nobody should see it do so
+    return ended
+
+
+def _end_fabricd(paths: LabPaths) -> None:
+    """End a controller that lives but does not answer: it holds its lock."""
+    lock = Lock(paths.lock("fabricd"))
+    if not os.path.exists(lock.path):
+        return
+    if lock.take():
+        lock.release()
+        return
+    pid = lock.holder()
+    process = processes.identify(pid) if pid is not None else None
+    if process is not None:
+        end_all({process: "fabricd"})
+
+
+def leave_nothing(paths: LabPaths) -> list[str]:
+    """End a lab without its fabricd; returns the nodes whose processes were ended. Raises UserError."""
+    if os.path.isdir(paths.run):
+        lock = Lock(paths.lock("fabricd"))  # held, so that no fabricd begins while we tidy up
+        if not lock.take():
+            raise UserError(
+                f"the controller of {paths.id} runs but does not answer; end process {lock.holder()} and try again"
+            )
+    ended = lab_processes(paths)
+    end_all(ended)
+    remove_folders(paths)
+    return sorted(ended.values())
