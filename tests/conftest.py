@@ -1,0 +1,68 @@
+"""What every test has: a hard time limit, and (on demand) a home of its own that nothing may survive."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from daemons import process as processes
+
+TIME_LIMIT = 120
+
+
+@pytest.fixture(autouse=True)
+def time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test may hang: after the limit it fails where it stands, with the stacks of all threads."""
+    seconds = 3600 if request.node.get_closest_marker("long") else TIME_LIMIT
+
+    def too_long(signum: int, frame: FrameType | None) -> None:
+        faulthandler.dump_traceback(file=sys.__stderr__)
+        pytest.fail(f"the test took longer than {seconds} s", pytrace=True)
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def _living_in(folder: str) -> dict[processes.Process, str]:
+    """The processes whose XDG_RUNTIME_DIR is below `folder`."""
+    wanted = b"XDG_RUNTIME_DIR=" + os.fsencode(folder)
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            environment = Path(f"/proc/{name}/environ").read_bytes()
+            command = Path(f"/proc/{name}/cmdline").read_bytes()
+        except OSError:
+            continue
+        process = processes.identify(int(name))
+        own = int(name) == os.getpid()
+        if not own and process and any(entry.startswith(wanted) for entry in environment.split(b"\0")):
+            found[process] = command.replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A short private folder with `run`, `state` and `home` in it; fails if a process stays in it."""
+    folder = tempfile.mkdtemp(prefix="vf-", dir="/tmp")
+    for name, variable in (("run", "XDG_RUNTIME_DIR"), ("state", "XDG_STATE_HOME"), ("home", "HOME")):
+        os.mkdir(os.path.join(folder, name), 0o700)
+        monkeypatch.setenv(variable, os.path.join(folder, name))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    yield Path(folder)
+    survivors = _living_in(folder)
+    for process in survivors:
+        processes.end(process, signal.SIGKILL, 5.0)
+    shutil.rmtree(folder, ignore_errors=True)
+    assert not survivors, f"the test left processes behind: {list(survivors.values())}"

@@ -1,0 +1,32 @@
+"""`make bench`: measure, print, and keep the rows."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tools.bench import net_memory, net_zmq, processes
+from tools.bench.rows import Row, line, machine, write_json, write_markdown
+
+FAMILIES = {"net/memory": net_memory.rows, "net/zmq": net_zmq.rows, "proc": processes.rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench ONLY=...", description="Measures and keeps the rows.")
+    parser.add_argument("--only", default="", help="families whose name begins so, such as net or net/zmq")
+    options = parser.parse_args()
+    families = {name: family for name, family in FAMILIES.items() if name.startswith(options.only)}
+    if not families:
+        parser.error(f"there is no family {options.only!r}; there are: {', '.join(FAMILIES)}")
+    print(f"# {machine()}", flush=True)
+    rows: list[Row] = []
+    for family in families.values():
+        for row in family():
+            print(line(row), flush=True)
+            rows.append(row)
+    write_json(rows, Path("bench.json"))
+    write_markdown(rows, Path("BENCHMARKS.md"))
+
+
+if __name__ == "__main__":
+    main()

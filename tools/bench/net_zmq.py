@@ -1,0 +1,67 @@
+"""NIC to NIC through one switchd over ZeroMQ, beside plain ZeroMQ. Rows net/zmq/*."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tools.bench.rig import Child, Folder, SwitchRig
+from tools.bench.rows import Row, make_row
+
+PART = "tools.bench.nic_child"
+RUNS = 3
+SECONDS = "3"
+TRIPS = "4000"
+
+
+def _rate(folder: str, rig: SwitchRig, burst: int, size: int) -> float:
+    """Millions of frames a second that arrive."""
+    receiver = Child(folder, PART, "receive", rig.port(2))
+    receiver.wait_for("ready")
+    sender = Child(folder, PART, "send", rig.port(1), str(burst), str(size), SECONDS)
+    sender.result()
+    got = receiver.result()
+    return float(got["received"]) / float(got["seconds"]) / 1e6
+
+
+def _trip(folder: str, rig: SwitchRig) -> dict[str, float]:
+    other = Child(folder, PART, "echo", rig.port(2))
+    other.wait_for("ready")
+    try:
+        return Child(folder, PART, "ask", rig.port(1), TRIPS).result()
+    finally:
+        other.end()
+
+
+def _plain_trip(folder: str, number: int) -> dict[str, float]:
+    endpoint = f"ipc://{folder}/plain-{number}"
+    other = Child(folder, PART, "zmq-echo", endpoint)
+    other.wait_for("ready")
+    try:
+        return Child(folder, PART, "zmq-ask", endpoint, TRIPS).result()
+    finally:
+        other.end()
+
+
+def rows() -> Iterator[Row]:
+    with Folder() as folder, SwitchRig(folder.path) as rig:
+        for burst, size in ((32, 64), (256, 64), (256, 1514)):
+            runs = [_rate(folder.path, rig, burst, size) for _ in range(RUNS)]
+            settings = "one switchd, two NIC processes, ipc, shipped defaults, frames that arrived"
+            name = f"net/zmq/nic-to-nic/{size}B/burst{burst}/vs-none"
+            yield make_row(name, "Mframes/s", runs, None, "none", settings)
+        ours, plain = [], []
+        for number in range(RUNS):
+            plain.append(_plain_trip(folder.path, number))
+            ours.append(_trip(folder.path, rig))
+        settings = (
+            "one frame at a time; ours: NIC, switch, NIC and back (4 messages); peer: there and back (2 messages)"
+        )
+        for percentile in ("p50", "p99"):
+            yield make_row(
+                f"net/zmq/round-trip-{percentile}/64B/burst1/vs-zmq-echo",
+                "us",
+                [run[percentile] for run in ours],
+                [run[percentile] for run in plain],
+                "plain ZeroMQ echo",
+                settings,
+            )

@@ -1,0 +1,133 @@
+"""One end of a network benchmark as a process: sends, receives, or echoes, and prints one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from netvirt import Nic
+from netvirt.burst import Burst
+
+A, B = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
+TYPE = b"\x88\xb5"  # IEEE 802 local experimental ethertype 1
+
+
+def say(**values: object) -> None:
+    print(json.dumps(values), flush=True)
+
+
+def announce(nic: Nic, me: bytes) -> None:
+    nic.send(b"\xff" * 6 + me + TYPE + bytes(50))
+
+
+def send(endpoint: str, burst_size: int, frame_size: int, seconds: float) -> None:
+    burst = Burst()
+    for _ in range(burst_size):
+        burst.append(B + A + TYPE + bytes(frame_size - 14))
+    sent = 0
+    with Nic.connect(endpoint) as nic:
+        begin = time.perf_counter()
+        while (now := time.perf_counter()) - begin < seconds:
+            if nic.send_burst(burst):
+                sent += burst_size
+    say(sent=sent, seconds=now - begin)
+
+
+def receive(endpoint: str) -> None:
+    """Counts until nothing has come for a second."""
+    count, first, last = 0, 0.0, 0.0
+    with Nic.connect(endpoint) as nic:
+        announce(nic, B)
+        print("ready", flush=True)
+        while (burst := nic.receive_burst(10.0 if not count else 1.0)) is not None:
+            last = time.perf_counter()
+            if not count:
+                first = last
+            else:
+                count += len(burst)
+            count = count or 1
+        dropped = nic.dropped
+    say(received=count, seconds=last - first, unread=dropped)
+
+
+def echo(endpoint: str) -> None:
+    """Sends every frame for us back to A until nothing has come for five seconds."""
+    with Nic.connect(endpoint) as nic:
+        announce(nic, B)
+        print("ready", flush=True)
+        while (frame := nic.receive(5.0)) is not None:
+            if frame[:6] == B:
+                nic.send(A + B + frame[12:])
+    say(done=True)
+
+
+def ask(endpoint: str, count: int) -> None:
+    """Round trips of one frame at a time: p50 and p99 in microseconds."""
+    times = []
+    frame = B + A + TYPE + bytes(50)
+    with Nic.connect(endpoint) as nic:
+        for _ in range(count):
+            begin = time.perf_counter()
+            nic.send(frame)
+            while (answer := nic.receive(1.0)) is not None and answer[:6] != A:
+                pass
+            times.append(time.perf_counter() - begin)
+    times = sorted(times[count // 10 :])
+    say(p50=times[len(times) // 2] * 1e6, p99=times[len(times) * 99 // 100] * 1e6)
+
+
+def zmq_echo(endpoint: str) -> None:
+    """The plain peer: one ROUTER that sends every message back."""
+    import zmq
+
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    socket.bind(endpoint)
+    print("ready", flush=True)
+    while socket.poll(5000):
+        socket.send_multipart(socket.recv_multipart())
+    socket.close()
+    context.term()
+    say(done=True)
+
+
+def zmq_ask(endpoint: str, count: int) -> None:
+    import zmq
+
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.connect(endpoint)
+    message, times = bytes(104), []
+    for _ in range(count):
+        begin = time.perf_counter()
+        socket.send(message)
+        socket.recv()
+        times.append(time.perf_counter() - begin)
+    socket.close()
+    context.term()
+    times = sorted(times[count // 10 :])
+    say(p50=times[len(times) // 2] * 1e6, p99=times[len(times) * 99 // 100] * 1e6)
+
+
+def main() -> None:
+    what, endpoint, *rest = sys.argv[1:]
+    match what:
+        case "send":
+            send(endpoint, int(rest[0]), int(rest[1]), float(rest[2]))
+        case "receive":
+            receive(endpoint)
+        case "echo":
+            echo(endpoint)
+        case "ask":
+            ask(endpoint, int(rest[0]))
+        case "zmq-echo":
+            zmq_echo(endpoint)
+        case "zmq-ask":
+            zmq_ask(endpoint, int(rest[0]))
+        case _:
+            raise SystemExit(f"unknown part {what!r}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""vfab attach PORT: how to plug something of yours into a port of the lab: exactly what to paste. It changes nothing.
+
+Knows: the kinds of ports, and how QEMU, libvirt, socat and Python are told of them. Refuses to know: who pastes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from daemons.errors import UserError
+from tools.errors import BadInput
+from tools.labs import KnownLab, choose, desired
+from tools.output import paint, print_json
+
+# The option's name has changed twice, and QEMU 7.2 has none: so it is not part of what is pasted.
+_REDIAL = (
+    "# To outlive a restart of the switch, QEMU must dial again: add ,reconnect-ms=1000 to -netdev (QEMU 9.2 on),"
+    "\n# or ,reconnect=1 (8.0 to 9.1); or use role: dial, where the switch does it with any QEMU."
+)
+PROGRAMS = ("qemu", "libvirt", "socat", "python")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("port", metavar="PORT", help="a switch port, such as s1:eth5")
+    parser.add_argument("--for", dest="program", choices=PROGRAMS, help="only what this program needs")
+
+
+def run(options: argparse.Namespace) -> int:
+    lab = choose(options.lab)
+    config, port = _find(lab, options.port)
+    if port["kind"] == "dial":
+        raise UserError(
+            f"{options.port} dials {port['peer'] or port['endpoint']}; give what you attach a port of its own"
+        )
+    ways = _qemu_ways(port) if port["kind"] == "qemu" else _nic_ways(config, port)
+    if options.program is not None and options.program not in ways:
+        other = "a port of kind qemu" if port["kind"] != "qemu" else "a port without qemu:"
+        raise UserError(
+            f"{options.port} cannot be used from {options.program}; {other} can (see vfab graph and the lab file)"
+        )
+    ways = {name: text for name, text in ways.items() if options.program in (None, name)}
+    if options.json:
+        print_json({"port": options.port, "lab": lab.id, "peer": port["peer"], "for": ways})
+        return 0
+    print("\n\n".join(f"{paint(f'{name}:', 'bold')}\n{text}" for name, text in ways.items()))
+    if port["kind"] == "listen" and port["peer"]:
+        print(f"\nNote: this port is meant for {port['peer']}; whoever comes second is refused.")
+    return 0
+
+
+def _find(lab: KnownLab, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the switch's configuration, the port in it). Raises UserError with what there is instead."""
+    node, colon, name = text.partition(":")
+    if not colon:
+        raise BadInput(f"{text!r} is no port; write SWITCH:PORT, such as s1:eth5")
+    switches = {switch: want.config for switch, want in desired(lab).items() if want.kind == "switchd"}
+    if node not in switches:
+        raise UserError(f"lab {lab.name} has no switch {node!r}; its switches are: {', '.join(switches) or 'none'}")
+    ports = {port["name"]: port for port in switches[node]["ports"]}
+    if name not in ports:
+        raise UserError(f"switch {node} has no port {name!r}; its ports are: {', '.join(ports) or 'none'}")
+    return switches[node], ports[name]
+
+
+def _qemu_ways(port: dict[str, Any]) -> dict[str, str]:
+    """A stream netdev is a unix socket with a 32-bit length before each frame (QEMU 7.2 and later)."""
+    # The switch dials: so QEMU is the server; and the other way round.
+    server = "on" if port["role"] == "dial" else "off"
+    # A comma ends a QEMU option's value unless it is doubled.
+    path = port["path"].replace(",", ",,")
+    netdev = f"stream,id=n0,server={server},addr.type=unix,addr.path={path}"
+    device = "virtio-net-pci,netdev=n0"
+    values = ("-netdev", netdev, "-device", device)
+    arguments = "\n".join(f"    <qemu:arg value={quoteattr(value)}/>" for value in values)
+    libvirt = (
+        "<!-- libvirt has no element for stream sockets: these arguments go to QEMU as they are.\n"
+        "     The domain element needs its namespace: <domain type='...' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n"
+        "     and QEMU must run as you (qemu:///session), because the socket's folder is yours alone. -->\n"
+        f"<qemu:commandline>\n{arguments}\n</qemu:commandline>"
+    )
+    note = "" if server == "on" else f"\n{_REDIAL}"
+    kind = "UNIX-LISTEN" if server == "on" else "UNIX-CONNECT"
+    wire = "# on the wire: the length of each frame (4 bytes, big-endian), then the frame"
+    socat = f"socat {kind}:{port['path']} SYSTEM:YOUR-PROGRAM\n{wire}"
+    return {"qemu": f'-netdev "{netdev}" -device {device}{note}', "libvirt": libvirt, "socat": socat}
+
+
+def _nic_ways(config: dict[str, Any], port: dict[str, Any]) -> dict[str, str]:
+    endpoint = f"{config['listen'][0]['endpoint']}#{port['name']}"
+    lines = (
+        "from netvirt import Nic",
+        "",
+        f"nic = Nic.connect({endpoint!r})",
+        "nic.send(frame)  # bytes, from the destination address on",
+    )
+    return {"python": "\n".join(lines)}

@@ -1,0 +1,113 @@
+"""vfab pingall: every host pings every other. Exit code 0 when exactly those answer whom the lab file joins."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, NamedTuple
+
+from daemons.client import Client
+from daemons.errors import UserError
+from tools.labs import KnownLab, choose, desired, reach
+from tools.output import paint, print_json
+
+_SILENCE_SECONDS = 600.0
+
+
+class Pair(NamedTuple):
+    """One ping. `expected`: the lab file joins the two; `reached`: an answer came."""
+
+    source: str
+    target: str
+    address: str
+    expected: bool
+    reached: bool
+    error: str
+
+    @property
+    def right(self) -> bool:
+        return self.expected == self.reached
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-W", "--timeout", type=float, default=1.0, metavar="S", help="seconds to wait for each answer (1)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    lab = choose(options.lab)
+    hosts = host_addresses(lab)
+    if not hosts:
+        raise UserError(f"lab {lab.name} has no hosts")
+    pairs = _ping(lab, questions(hosts, json.loads(reach(lab))), options.timeout)
+    wrong = [pair for pair in pairs if not pair.right]
+    if options.json:
+        print_json({"ok": not wrong, "pairs": [{**pair._asdict(), "right": pair.right} for pair in pairs]})
+        return 1 if wrong else 0
+    print(matrix(list(hosts), pairs))
+    for pair in wrong:
+        print(paint(complaint(pair), "red"))
+    if not wrong:
+        joined = sum(pair.expected for pair in pairs)
+        print(f"All {len(pairs)} pings as the lab file says: {joined} answered, {len(pairs) - joined} stayed apart.")
+    return 1 if wrong else 0
+
+
+def host_addresses(lab: KnownLab) -> dict[str, list[str]]:
+    """Host -> its addresses without prefix length, from what its hostd was told."""
+    want = desired(lab).get("hostd")
+    return {
+        host["name"]: [
+            address.partition("/")[0]
+            for nic in host["nics"]
+            for interface in nic["interfaces"]
+            for address in interface["addresses"]
+        ]
+        for host in (want.config["hosts"] if want else ())
+    }
+
+
+def questions(hosts: dict[str, list[str]], joined: list[Any]) -> list[tuple[str, str, str, bool]]:
+    """(from, to, address, must it answer) for every address of every pair: no address may leak into another VLAN."""
+    expected = {(source, target, address) for source, target, addresses in joined for address in addresses}
+    return [
+        (source, target, address, (source, target, address) in expected)
+        for source in hosts
+        for target, addresses in hosts.items()
+        if target != source
+        for address in addresses
+    ]
+
+
+def _ping(lab: KnownLab, asked: list[tuple[str, str, str, bool]], timeout: float) -> list[Pair]:
+    with Client(lab.paths.control("hostd"), timeout=_SILENCE_SECONDS) as client:
+        answers = client.call(
+            "pingall", pairs=[[source, address] for source, _, address, _ in asked], timeout_ms=timeout * 1000
+        )
+    return [
+        Pair(source, target, address, expected, bool(answer["ok"]), answer["error"])
+        for (source, target, address, expected), answer in zip(asked, answers, strict=True)
+    ]
+
+
+def matrix(hosts: list[str], pairs: list[Pair]) -> str:
+    """Rows ask, columns answer: `o` reached, `.` apart, and `X` where that is wrong."""
+    cells: dict[tuple[str, str], str] = {}
+    for pair in pairs:
+        now = "X" if not pair.right else "o" if pair.reached else "."
+        key = (pair.source, pair.target)
+        cells[key] = max((cells.get(key, "."), now), key=".oX".index)
+    width = max(map(len, hosts))
+    lines = [" " * (width + 2) + " ".join(host.rjust(2) for host in hosts)]
+    for source in hosts:
+        marks = [cells.get((source, target), " ").rjust(max(2, len(target))) for target in hosts]
+        lines.append(f"{source:<{width}}  {' '.join(marks)}")
+    return "\n".join(lines)
+
+
+def complaint(pair: Pair) -> str:
+    if pair.expected:
+        why = f": {pair.error}" if pair.error else ""
+        return f"{pair.source} does not reach {pair.target} ({pair.address}), and should{why}"
+    return f"{pair.source} reaches {pair.target} ({pair.address}), and should not"

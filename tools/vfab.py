@@ -1,0 +1,149 @@
+"""The vfab command: finds the verb, loads that one file, and turns whatever happens into words and an exit code.
+
+Knows: the verbs' names, `-l LAB` and `--json`, exit codes. Refuses to know: what a verb does; each is in `verbs/`.
+
+Exit codes: 0 yes, 1 the answer is no (or nobody is there to answer), 2 wrong usage or a wrong lab file, 130 Ctrl-C.
+A verb's file has `add_arguments(parser)` and `run(options) -> int`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "up": "start a lab, or bring a running one to what its file says",
+    "down": "end a lab; data stays",
+    "status": "switches, hosts and links, and whether they are up",
+    "ps": "the lab's processes",
+    "restart": "end a node's process and start it again",
+    "logs": "what a node has to say",
+    "ping": "ping from a host of the lab",
+    "pingall": "does everybody reach whom they should, and nobody else?",
+    "graph": "a picture of a lab, in the terminal or as SVG",
+    "capture": "frames as they pass a port, to a file, a pipe or in words",
+    "attach": "how to plug something of yours into a port",
+    "labs": "the labs that run, and the examples",
+    "validate": "check a lab file",
+    "schema": "the JSON Schema of lab files, for editors",
+    "key": "keys for trunks between labs over TCP",
+    "doctor": "what this machine can and cannot do",
+    "demo": "a lab coming up, live",
+}
+
+USAGE = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; and the interpreter must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        return _explain(error)
+
+
+def _run(arguments: list[str]) -> int:
+    if not sys.platform.startswith("linux"):
+        print("vfab: virtfab runs on Linux; on macOS and Windows run it in a Linux VM or in WSL2", file=sys.stderr)
+        return USAGE
+    lab, verb, rest = _split(arguments)
+    if verb is None:
+        print(_overview())
+        return 0 if "-h" in arguments or "--help" in arguments else USAGE
+    if verb not in VERBS:
+        print(f"vfab: there is no verb '{verb}'{_near(verb)}; vfab --help lists them", file=sys.stderr)
+        return USAGE
+    module = importlib.import_module(f"tools.verbs.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=f"vfab {verb}", description=VERBS[verb].capitalize() + ".", allow_abbrev=False
+    )
+    parser.add_argument("-l", "--lab", metavar="LAB", default=lab, help="the lab: its name, its id or its file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(rest)))
+
+
+def _split(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """(the lab of a `-l` before the verb, the verb, what follows it)."""
+    lab, index = None, 0
+    while index < len(arguments) and arguments[index].startswith("-"):
+        name, equals, value = arguments[index].partition("=")
+        if name == "--version":
+            from importlib.metadata import version
+
+            print(f"virtfab {version('virtfab')}")
+            raise SystemExit(0)
+        if name not in ("-l", "--lab"):
+            return lab, None, []
+        if not equals:
+            index += 1
+            value = arguments[index] if index < len(arguments) else ""
+        lab = value
+        index += 1
+    return (lab, arguments[index], arguments[index + 1 :]) if index < len(arguments) else (lab, None, [])
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: vfab [-l LAB] VERB ...",
+            "",
+            "Ethernet switches, VLANs and hosts from one file, without root.",
+            "",
+            *lines,
+            "",
+            "Begin with: vfab up two-switches; vfab status; vfab pingall; vfab down",
+            "vfab VERB --help tells more of each; vfab --version tells the version.",
+        ]
+    )
+
+
+def _near(verb: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _explain(error: Exception) -> int:
+    """One sentence for an error, never a traceback: that goes into a file when the mistake is ours."""
+    from daemons.errors import UserError
+    from tools.errors import BadInput
+
+    if isinstance(error, UserError):
+        print(f"vfab: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
+        return USAGE if isinstance(error, BadInput) else 1
+    print(f"vfab: internal error ({type(error).__name__}: {error}); {_keep_details()}", file=sys.stderr)
+    return 1
+
+
+def _keep_details() -> str:
+    """Write the traceback of the current exception where it can be found; says where that is."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="vfab-error-", suffix=".txt", delete=False) as file:
+            file.write(f"vfab {' '.join(sys.argv[1:])}\n{traceback.format_exc()}")
+        return f"the details are in {file.name}"
+    except OSError as error:
+        return f"the details could not be written: {error.strerror}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
