@@ -5,6 +5,7 @@ Knows: which nodes there should be, and how they are brought there. Refuses to k
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -54,7 +55,8 @@ class Fabric:
         for node, want in self.desired.items():
             child = self.children[node] = Child(self._ground, node, want)
             row = rows.get(node)
-            if row is not None and alive(row.process):
+            # Without its socket (a run folder that was cleared away) a process can be neither asked nor told anything.
+            if row is not None and alive(row.process) and os.path.exists(row.control):
                 adopted.add(row.process)
                 child.adopt(row)
                 print(f"{node}: adopted process {row.process.pid}", file=sys.stderr, flush=True)

@@ -23,9 +23,9 @@ from daemons.locks import Lock
 from daemons.loop import Loop
 from daemons.paths import LabPaths
 from daemons.process import Process, age, identify, memory_kib
-from daemons.state import SqliteStore, StateError, set_aside
+from daemons.state import DamagedState, SqliteStore, set_aside
 from daemons.supervisor import Ground
-from daemons.teardown import remove_folders
+from daemons.teardown import FABRICD, remove_folders
 
 BUSY = "another 'up' or 'down' of this lab is under way; wait for its end"
 ENDED = "the lab was taken down meanwhile"
@@ -157,9 +157,7 @@ def open_store(path: str) -> SqliteStore:
     """The lab's memory; a damaged one is set aside (its processes are found without it, and are ended)."""
     try:
         return SqliteStore(path)
-    except StateError as error:
-        if "damaged" not in str(error):
-            raise
+    except DamagedState as error:
         aside = set_aside(path)
         print(f"{error}; it is now {aside}, and the lab starts afresh", file=sys.stderr, flush=True)
         return SqliteStore(path)
@@ -169,14 +167,14 @@ def serve(identity: str, ready: Any, argv: Mapping[str, tuple[str, ...]]) -> Non
     """Be the fabricd of lab `identity` until `down` or SIGTERM; `ready("")` when the control socket answers."""
     paths = LabPaths(identity)
     paths.create()
-    lock = Lock(paths.lock("fabricd"))
+    lock = Lock(paths.lock(FABRICD))
     if not lock.take():
         raise UserError(f"lab {identity} has a controller already (process {lock.holder()})")
     raise_file_limit()
     store = open_store(paths.database)
     loop = Loop()
     fabricd = Fabricd(loop, paths, store, argv)
-    with listen(paths.control("fabricd")) as listening:
+    with listen(paths.control(FABRICD)) as listening:
         server = ControlServer(loop, listening, fabricd.handlers)
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.on_signal(signum, loop.stop)
@@ -198,6 +196,7 @@ def _detach() -> None:
 def main(argv: Sequence[str] | None = None, table: Mapping[str, tuple[str, ...]] = supervisor.ARGV) -> int:
     parser = argparse.ArgumentParser(prog="fabricd", description="The controller of one lab; vfab up starts it.")
     parser.add_argument("--lab", required=True, metavar="ID", help="the lab's id")
+    parser.add_argument("--lock", metavar="PATH", help="its lock file: how `down` recognises the lab's processes")
     parser.add_argument(
         "--ready-fd", type=int, default=-1, metavar="N", help="say there when the control socket answers"
     )

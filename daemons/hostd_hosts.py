@@ -22,7 +22,7 @@ CarrierChanged = Callable[[bool], Any]
 
 
 class Dial(Protocol):
-    """Makes the driver of a NIC, not yet open. Raises PortError."""
+    """Makes the driver of a NIC, not yet open. Like its open() it may raise PortError."""
 
     def __call__(
         self, nic: NicConfig, name: str, epoch: int, queue: Queue, receive: Received, carrier_changed: CarrierChanged
@@ -183,10 +183,12 @@ class Hosts:
             nic = host.nics.pop(name)
             nic.close(why)
             self.leaving.append(nic.port)
-        host.config = wanted
+        # What is true at each moment, so that after an error the next configure() goes on from there.
+        host.config = HostConfig(wanted.name, tuple(nic for nic in wanted.nics if nic.name in keep))
         for config in wanted.nics:
             if config.name not in keep:
                 nic = HostNic(self._loop, wanted.name, config, self.config.epoch, self._dial)
-                host.nics[config.name] = nic
                 nic.port.open()
+                host.nics[config.name] = nic
+        host.config = wanted
         self.leaving = [port for port in self.leaving if not getattr(port, "closed", True)]

@@ -86,8 +86,8 @@ def end(process: Process, signum: int, wait: float) -> bool:
         os.close(fd)
 
 
-def with_option(option: str, prefix: str) -> Iterator[tuple[Process, list[str]]]:
-    """Our own processes that were called with `option` and behind it a value that begins with `prefix`."""
+def with_option(option: str, prefix: str) -> Iterator[tuple[Process, str]]:
+    """Our processes that were called with `option` and a value that begins with `prefix`, and that value."""
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
             continue
@@ -98,10 +98,10 @@ def with_option(option: str, prefix: str) -> Iterator[tuple[Process, list[str]]]
                 argv = [os.fsdecode(argument) for argument in file.read().split(b"\0")]
         except OSError:
             continue  # it has ended while we looked
-        if any(one == option and other.startswith(prefix) for one, other in pairwise(argv)):
-            process = identify(int(name))
-            if process is not None:
-                yield process, argv
+        value = next((value for one, value in pairwise(argv) if one == option and value.startswith(prefix)), None)
+        process = identify(int(name)) if value is not None else None
+        if value is not None and process is not None:
+            yield process, value
 
 
 def boot_id() -> str:

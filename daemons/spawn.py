@@ -26,7 +26,7 @@ def spawn(paths: LabPaths, command: Sequence[str] = COMMAND) -> None:
     try:
         with open(log, "ab") as output:
             subprocess.run(
-                [*command, "--lab", paths.id, "--ready-fd", str(theirs), "--detach"],
+                [*command, "--lab", paths.id, "--lock", paths.lock("fabricd"), "--ready-fd", str(theirs), "--detach"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

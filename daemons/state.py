@@ -34,6 +34,10 @@ class StateError(UserError):
     """The state file is damaged, of another version, or cannot be opened."""
 
 
+class DamagedState(StateError):
+    """The state file's content is no good; it can be set aside, and a new one made."""
+
+
 class Desired(NamedTuple):
     """What a node should be: `kind` names the daemon, `config` is what its `configure` takes, without the epoch."""
 
@@ -102,8 +106,11 @@ class SqliteStore:
         elif self._run("PRAGMA quick_check")[0][0] != "ok":
             raise self._damaged("its pages do not fit together")
 
-    def _damaged(self, why: object) -> StateError:
-        return StateError(f"the state file {self.path} is damaged ({why})")
+    def _damaged(self, why: object) -> DamagedState:
+        return DamagedState(
+            f"the state file {self.path} is damaged ({why});"
+            " vfab down ends the lab all the same, and vfab up begins a new one"
+        )
 
     def _run(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
         try:

@@ -12,7 +12,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 from daemons import process as processes
@@ -23,6 +22,7 @@ from daemons.paths import LabPaths, labs_root, run_root, state_root
 from daemons.process import Process
 from daemons.state import ProcessRow, SqliteStore, StateError
 
+FABRICD = "fabricd"
 _GRACE_SECONDS = 3.0
 _KILL_SECONDS = 10.0
 # `down` tells of each child; the slowest takes the launcher's 3 s of grace.
@@ -30,14 +30,14 @@ _SILENCE_SECONDS = 10.0
 
 
 def lab_processes(paths: LabPaths) -> dict[Process, str]:
-    """The lab's living processes (without fabricd) and their nodes.
+    """The lab's living processes and their nodes; its controller's is FABRICD. Whoever asks is left out.
 
     The state file knows those that fabricd wrote down. One that was started in the moment before fabricd was killed, or
     whose state file is damaged, is known by its `--lock`, which is a file in this lab's own run folder.
     """
     found: dict[Process, str] = {}
-    for process, argv in processes.with_option("--lock", paths.run + os.sep):
-        found[process] = next((name for option, name in pairwise(argv) if option == "--name"), "?")
+    for process, lock in processes.with_option("--lock", paths.run + os.sep):
+        found[process] = os.path.basename(lock).removesuffix(".lock")
     for row in _recorded(paths):
         if processes.alive(row.process):
             found.setdefault(row.process, row.node)
@@ -112,38 +112,25 @@ def remove_folders(paths: LabPaths) -> None:
 def end_lab(paths: LabPaths, progress: Callable[[Any], None] | None = None) -> list[str]:
     """End a lab, with its fabricd or without; returns the nodes that were ended. Raises UserError."""
     try:
-        with Client(paths.control("fabricd"), timeout=_SILENCE_SECONDS) as client:
+        with Client(paths.control(FABRICD), timeout=_SILENCE_SECONDS) as client:
             fabricd = client.server()
             ended = [str(node) for node in client.call("down", events=progress)["ended"]]
     except Unreachable:
-        _end_fabricd(paths)
         return leave_nothing(paths)
     if fabricd is not None:
-        end_all({fabricd: "fabricd"})  # it is about to end by itself; nobody should see it do so
+        end_all({fabricd: FABRICD})  # it is about to end by itself; nobody should see it do so
     return ended
 
 
-def _end_fabricd(paths: LabPaths) -> None:
-    """End a controller that lives but does not answer: it holds its lock."""
-    lock = Lock(paths.lock("fabricd"))
-    if not os.path.exists(lock.path):
-        return
-    if lock.take():
-        lock.release()
-        return
-    pid = lock.holder()
-    process = processes.identify(pid) if pid is not None else None
-    if process is not None:
-        end_all({process: "fabricd"})
-
-
 def leave_nothing(paths: LabPaths) -> list[str]:
-    """End a lab without its fabricd; returns the nodes whose processes were ended. Raises UserError."""
+    """End a lab whose fabricd is gone or does not answer; returns the nodes that were ended. Raises UserError."""
+    # The controller first, or it would start again what we end.
+    end_all({process: node for process, node in lab_processes(paths).items() if node == FABRICD})
     if os.path.isdir(paths.run):
-        lock = Lock(paths.lock("fabricd"))  # held, so that no fabricd begins while we tidy up
+        lock = Lock(paths.lock(FABRICD))  # held, so that no other one begins while we tidy up
         if not lock.take():
             raise UserError(
-                f"the controller of {paths.id} runs but does not answer; end process {lock.holder()} and try again"
+                f"process {lock.holder()} is starting lab {paths.id}; wait for it, or end it, and try again"
             )
     ended = lab_processes(paths)
     end_all(ended)

@@ -22,6 +22,7 @@ from netvirt.ports.zmq import ZmqDialer
 
 SEND_QUEUE = 1 << 20  # bytes that may wait for a slow switch
 RECEIVE_QUEUE = 8 << 20  # bytes of bursts that may wait for a slow reader; then they are dropped and counted
+LOOK_EVERY = 0.001  # seconds: who only sends still hears within this time that the switch has gone
 
 
 class Nic:
@@ -37,6 +38,7 @@ class Nic:
         self._bursts: deque[bytes] = deque()
         self._waiting = 0
         self._frames: deque[bytes] = deque()
+        self._looked = 0.0
         self._dialer = ZmqDialer(
             self._loop, endpoint, self._queue, self._arrived, self._carrier, name=name, key_file=key_file
         )
@@ -85,16 +87,23 @@ class Nic:
         self._waiting += len(message)
 
     def _until(self, ready: object, timeout: float | None) -> bool:
-        """Run the loop until `ready()` is true, at least once; False after `timeout` seconds (None: never)."""
+        """Run the loop until `ready()` is true; False after `timeout` seconds (None: never)."""
         assert callable(ready)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        self._loop.run_once(0)
-        while not ready():
+        now = time.monotonic()
+        if now - self._looked > LOOK_EVERY:
+            self._looked = now
+            self._loop.run_once(0)
+        if ready():
+            return True
+        deadline = None if timeout is None else now + timeout
+        while True:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                return False
+                self._loop.run_once(0)
+                return bool(ready())
             self._loop.run_once(left)
-        return True
+            if ready():
+                return True
 
     # --- sending
 

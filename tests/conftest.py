@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,7 @@ import pytest
 from daemons import process as processes
 
 TIME_LIMIT = 120
+GRACE = 4.0
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +64,10 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("NO_COLOR", raising=False)
     yield Path(folder)
     survivors = _living_in(folder)
+    deadline = time.monotonic() + GRACE
+    while survivors and time.monotonic() < deadline:  # some may just be ending
+        time.sleep(0.02)
+        survivors = _living_in(folder)
     for process in survivors:
         processes.end(process, signal.SIGKILL, 5.0)
     shutil.rmtree(folder, ignore_errors=True)

@@ -102,17 +102,21 @@ class Capture:
     # --- the link
 
     def _carrier_changed(self, up: bool) -> None:
-        if up:
-            if self._answered:
-                self._note(f"{self._switch} is back")
-            else:
-                self._limit_time()
+        if not up:
+            if not self._ending:
+                self._note(f"{self._switch} is gone; waiting for it")
+            return
+        ports = self._dialer.welcome.get("ports", {})
+        self._names = {int(number): str(name) for number, name in ports.items()}
+        self._write(lambda sink: sink.ports(self._names.values()))
+        if self._ending:
+            return
+        if self._answered:
+            self._note(f"{self._switch} is back")
+        else:
             self._answered = True
-            ports = self._dialer.welcome.get("ports", {})
-            self._names = {int(number): str(name) for number, name in ports.items()}
-            self._write(lambda sink: sink.ports(self._names.values()))
-        elif not self._ending:
-            self._note(f"{self._switch} is gone; waiting for it")
+            self._note(f"capturing {', '.join(self._names.values())} of {self._switch}; Ctrl-C ends it")
+            self._limit_time()
 
     def _limit_time(self) -> None:
         if self._limits.seconds is not None:

@@ -7,3 +7,7 @@ from daemons.errors import UserError
 
 class BadInput(UserError):
     """Wrong usage, or a wrong lab file."""
+
+
+class BadFile(BadInput):
+    """A wrong lab file: each line begins with its place, as editors and terminals like to find it."""

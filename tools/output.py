@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -80,7 +81,7 @@ class Progress:
 
     def show(self, text: str) -> None:
         if self._on:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns
+            width = shutil.get_terminal_size().columns
             print(f"\r\x1b[K{text[: max(0, width - 1)]}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:

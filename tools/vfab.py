@@ -23,6 +23,7 @@ VERBS = {
     "logs": "what a node has to say",
     "ping": "ping from a host of the lab",
     "pingall": "does everybody reach whom they should, and nobody else?",
+    "traffic": "how much goes through from a host to another",
     "graph": "a picture of a lab, in the terminal or as SVG",
     "capture": "frames as they pass a port, to a file, a pipe or in words",
     "attach": "how to plug something of yours into a port",
@@ -123,10 +124,10 @@ def _near(verb: str) -> str:
 def _explain(error: Exception) -> int:
     """One sentence for an error, never a traceback: that goes into a file when the mistake is ours."""
     from daemons.errors import UserError
-    from tools.errors import BadInput
+    from tools.errors import BadFile, BadInput
 
     if isinstance(error, UserError):
-        print(f"vfab: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
+        print(error if isinstance(error, BadFile) else f"vfab: {error}", file=sys.stderr)
         return USAGE if isinstance(error, BadInput) else 1
     print(f"vfab: internal error ({type(error).__name__}: {error}); {_keep_details()}", file=sys.stderr)
     return 1

@@ -128,7 +128,7 @@ def _chip(chip: Chip, colour: Mapping[int, str], state: Status) -> str:
         y = chip.y + 6 + i * step
         made.append(f'<rect x="{chip.x + 6:.1f}" y="{y:.1f}" width="5" height="{step - 1:.1f}" rx="2" fill="{fill}"/>')
     made.append(_text(chip.x + 19, chip.y + 19, chip.item.name, "name" if host else "soft"))
-    lines = chip.item.addresses or (_whereabouts(chip.item),) * (not host and chip.height > 2 * CHIP_LINE)
+    lines = chip.item.addresses or (_whereabouts(chip.item),) * (not host)
     for i, line in enumerate(lines):
         made.append(_text(chip.x + 19, chip.y + 19 + (i + 1) * CHIP_LINE, line, "small soft"))
     made.append(_lamp(chip.x + chip.width - 10, chip.y + 10, up))

@@ -15,7 +15,12 @@ class Timer(Protocol):
 
 
 class Loop(Protocol):
-    """What a driver needs of an event loop (`netvirt.ports.loop.Loop` is one). Nothing here blocks."""
+    """What a driver needs of an event loop (`netvirt.ports.loop.Loop` is one). Nothing here blocks.
+
+    `slept`: False in a round that began with work left over from the one before, so more of it is likely.
+    """
+
+    slept: bool
 
     def now(self) -> int:
         """Monotonic nanoseconds."""

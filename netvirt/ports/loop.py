@@ -66,7 +66,7 @@ class Loop:
 
     A callback that raises is our own mistake: it is written to stderr, counted in `mistakes`, and the loop goes on.
     `after_round` is called once per round, when all that was ready has been served: a switch flushes its queues there,
-    so that bursts grow with the load.
+    so that bursts grow with the load. `slept` is False in a round that began with work left over from the one before.
     """
 
     def __init__(self) -> None:
@@ -83,6 +83,7 @@ class Loop:
         self._wakeup: tuple[int, int] | None = None
         self._stopped = False
         self.after_round: Callback | None = None
+        self.slept = True
         self.rounds = 0
         self.mistakes = 0
 
@@ -184,9 +185,9 @@ class Loop:
         for socket in ready:
             entry = self._sockets.get(socket)
             if entry is not None:
+                # Looked at again before the loop sleeps, and after after_round(), whose sends may swallow the next edge.
                 self._touched[socket] = None
                 self._call(entry[1])
-        self._settle()
 
     # --- timers
 
@@ -254,7 +255,9 @@ class Loop:
         """One round: wait at most `timeout` seconds (None: until something happens) and call what is ready."""
         if self._touched:
             self._settle()
-        for fd, mask in self._epoll.poll(self._wait(timeout)):
+        wait = self._wait(timeout)
+        self.slept = wait != 0
+        for fd, mask in self._epoll.poll(wait):
             watch = self._watches.get(fd)
             if watch is None:
                 continue  # ended by an earlier callback of this round

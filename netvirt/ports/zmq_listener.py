@@ -193,7 +193,7 @@ class ZmqListener:
         socket, peers = self._socket, self.peers
         consumers: dict[ListenPort, None] = {}
         refusals = REFUSALS_A_TURN
-        for _ in range(TURN):
+        for _ in range(1 if self.loop.slept else TURN):
             try:
                 identity = socket.recv(zmq.NOBLOCK)
                 part = socket.recv(zmq.NOBLOCK, copy=False)

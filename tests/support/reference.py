@@ -4,11 +4,12 @@ Knows: the forwarding process (clause 8.6), learning (8.7), the filtering databa
 addresses (table 8-1). Refuses to know: everything in netvirt. It shares no code with it, not even the frame parser, so
 that a mistake has to be made twice to go unseen.
 
-Ingress checks come in this order, and the first that fails gives the drop its name:
-port-disabled, runt (under 14 bytes, or an 0x8100 tag that ends before byte 18), oversize, bad-source (group bit set),
-reserved-address, port-blocked, then bad-vid, tagged-not-accepted, untagged-not-accepted, vlan-not-allowed.
-Then the source is learned, and where nobody is left to send to: no-destination. A copy that is too large for its egress
-port is dropped there as oversize, each by itself. Oversize is a length without tag of more than mtu + 14.
+Ingress checks come in the order of clauses 8.6.1 to 8.6.3, and the first that fails gives the drop its name:
+runt (under 14 bytes), port-disabled, port-blocked, bad-source (group bit set), runt (an 0x8100 tag that ends before
+byte 18), bad-vid, untagged-not-accepted or tagged-not-accepted, vlan-not-allowed, oversize.
+Then the source is learned; only now come reserved-address (frame filtering, 8.6.3, stands behind learning, so a bridge
+knows its neighbour bridges by their BPDUs) and, where nobody is left to send to, no-destination. A copy that is too
+large for its egress port is dropped there as oversize, each by itself. Oversize: more than mtu + 14 bytes without tag.
 
 Only the outermost 0x8100 tag is a tag. A frame of type 0x88A8 (802.1ad), and an inner tag, are payload. An entry is too
 old when it was last refreshed `ageing_ns` or more ago.
@@ -78,7 +79,7 @@ class ReferenceSwitch:
         try:
             frame = self._ingress(self.ports[port], data)
             self._learn(frame, port, now)
-            return self._egress(frame, port, now)
+            return self._egress(frame, port)
         except Dropped as reason:
             self.drops[str(reason)] += 1
             return []
@@ -88,30 +89,24 @@ class ReferenceSwitch:
         for key in [key for key, entry in self.table.items() if entry.port == port]:
             del self.table[key]
 
-    # Ingress: clauses 6.9 (tag to VID and priority), 8.6.1, 8.6.2, 8.6.3.
+    # Ingress: clauses 8.6.1 (active topology), 6.9 (tag to VID and priority), 8.6.2 (member set).
 
     def _ingress(self, port: Port, data: bytes) -> Classified:
-        if port.state == "disabled":
-            raise Dropped("port-disabled")
         if len(data) < 14:
             raise Dropped("runt")
-        tagged = data[12:14] == b"\x81\x00"
-        if tagged and len(data) < 18:
-            raise Dropped("runt")
-        if len(data) - (4 if tagged else 0) > port.mtu + 14:
-            raise Dropped("oversize")
-        dst, src = data[0:6], data[6:12]
-        if src[0] % 2 == 1:
+        if port.state != "forwarding":
+            raise Dropped("port-" + port.state)
+        if data[6] % 2 == 1:
             raise Dropped("bad-source")
-        if dst[0:5] == b"\x01\x80\xc2\x00\x00" and dst[5] <= 0x0F:
-            raise Dropped("reserved-address")
-        if port.state == "blocked":
-            raise Dropped("port-blocked")
-        return self._classify(port, data, tagged)
+        frame = self._classify(port, data)
+        if 12 + len(frame.rest) > port.mtu + 14:
+            raise Dropped("oversize")
+        return frame
 
-    def _classify(self, port: Port, data: bytes, tagged: bool) -> Classified:
-        dst, src = data[0:6], data[6:12]
-        if tagged:
+    def _classify(self, port: Port, data: bytes) -> Classified:
+        if data[12:14] == b"\x81\x00":
+            if len(data) < 18:
+                raise Dropped("runt")
             tci = data[14] * 256 + data[15]
             pcp, dei, vid, rest = tci // 8192, tci // 4096 % 2, tci % 4096, data[16:]
         else:
@@ -126,7 +121,7 @@ class ReferenceSwitch:
             raise Dropped("untagged-not-accepted")
         if not port.is_member(vid):
             raise Dropped("vlan-not-allowed")
-        return Classified(dst, src, vid, pcp, dei, rest)
+        return Classified(data[0:6], data[6:12], vid, pcp, dei, rest)
 
     # Learning: clause 8.7, 8.8.
 
@@ -144,9 +139,11 @@ class ReferenceSwitch:
         for key in [key for key, entry in self.table.items() if now - entry.seen >= self.ageing_ns]:
             del self.table[key]
 
-    # Egress: clauses 8.6.4 (member set), 6.9.2 (tag or not).
+    # Forwarding: clauses 8.6.3 (frame filtering), 8.6.4 (member set), 6.9.2 (tag or not).
 
-    def _egress(self, frame: Classified, ingress: str, now: int) -> list[tuple[str, bytes]]:
+    def _egress(self, frame: Classified, ingress: str) -> list[tuple[str, bytes]]:
+        if frame.dst[0:5] == b"\x01\x80\xc2\x00\x00" and frame.dst[5] <= 0x0F:
+            raise Dropped("reserved-address")
         names = [name for name in self.ports if name != ingress and self._may_leave(name, frame.vid)]
         entry = self.table.get((frame.vid, frame.dst))
         if frame.dst[0] % 2 == 0 and entry is not None:

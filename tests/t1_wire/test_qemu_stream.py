@@ -131,7 +131,8 @@ def test_a_full_socket_of_shortest_frames_fits_one_message(pair: Pair) -> None:
     ours, theirs = pair
     wire = framed(*[frame(14, n) for n in range(16_000)])
     theirs.setblocking(False)
-    sent, decoder, got = 0, Decoder(), []
+    sent, decoder = 0, Decoder()
+    got: list[bytes] = []
     while len(got) < 16_000:
         while sent < len(wire):
             try:
@@ -147,7 +148,8 @@ def test_a_full_socket_of_shortest_frames_fits_one_message(pair: Pair) -> None:
 def test_any_bytes_give_whole_frames_or_an_end(chunks: list[bytes]) -> None:
     """Whatever the pieces are, the result is what an obvious decoder finds in their sum."""
     ours, theirs = socket.socketpair()
-    decoder, got = Decoder(), []
+    decoder = Decoder()
+    got: list[bytes] = []
     with ours, theirs:
         for chunk in chunks:
             if chunk and not decoder.ended:
@@ -157,7 +159,7 @@ def test_any_bytes_give_whole_frames_or_an_end(chunks: list[bytes]) -> None:
 
 
 def obvious(wire: bytes) -> tuple[list[bytes], str]:
-    frames = []
+    frames: list[bytes] = []
     while len(wire) >= 4:
         (length,) = struct.unpack_from(">I", wire)
         if length > MAX_LENGTH:
@@ -287,7 +289,8 @@ def test_round_trip_through_a_small_socket(sizes: list[int], reads: list[int]) -
     frames = [frame(size, number) for number, size in enumerate(sizes)]
     near, far = socket.socketpair()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
-    encoder, decoder, got = Encoder(), Decoder(), []
+    encoder, decoder = Encoder(), Decoder()
+    got: list[bytes] = []
     relay, end = socket.socketpair()
     with near, far, relay, end:
         whole: memoryview | None = message(*frames)

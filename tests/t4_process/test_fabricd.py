@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from daemons import process as processes
+from daemons import teardown
 from daemons.client import Client, Refused, Unreachable
 from daemons.errors import UserError
 from daemons.locks import Lock
@@ -280,6 +282,30 @@ def test_damaged_state_file_is_set_aside_and_its_processes_are_ended(bench: Benc
     assert result["nodes"]["s1"]["state"] == "up"
     until(lambda: not alive(old), what="the end of the process that nobody remembers")
     assert "damaged" in Path(bench.paths.log("fabricd")).read_text()
+
+
+def test_a_run_folder_that_was_cleared_away(bench: Bench) -> None:
+    """Some systems empty it at logout: what lives can be neither asked nor told; `up` and `down` still work."""
+    bench.up({"s1": switch()})
+    old, own = bench.process("s1"), Lock(bench.paths.lock("fabricd")).holder()
+    shutil.rmtree(bench.paths.run)
+    bench.begin()
+    assert bench.call("apply", file=str(bench.file))["nodes"]["s1"]["state"] == "up"
+    assert own is not None
+    until(lambda: not alive(old) and identify(own) is None, what="the end of the old processes")
+    shutil.rmtree(bench.paths.run)
+    assert end_lab(bench.paths) == ["s1"]
+    assert bench.gone()
+
+
+def test_a_controller_that_hangs_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teardown, "_SILENCE_SECONDS", 0.3)
+    bench.up({"s1": switch()})
+    pid = Lock(bench.paths.lock("fabricd")).holder()
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    assert end_lab(bench.paths) == ["s1"]
+    assert bench.gone()
 
 
 def test_damaged_state_file_and_no_fabricd(bench: Bench) -> None:

@@ -62,6 +62,23 @@ def loop() -> Iterator[Loop]:
     made.close()
 
 
+Plug = Callable[[str, Role], Answerer]
+
+
+@pytest.fixture
+def plug(loop: Loop) -> Iterator[Plug]:
+    """Makes answerers, and closes them before the loop."""
+    made: list[Answerer] = []
+
+    def make(path: str, role: Role) -> Answerer:
+        made.append(Answerer(loop, path, role))
+        return made[-1]
+
+    yield make
+    for answerer in made:
+        answerer.port.close()
+
+
 def until(loop: Loop, condition: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -86,16 +103,16 @@ def command(loop: Loop, guest: Guest, line: str) -> str:
     return output
 
 
-def test_a_guest_with_two_cards_one_each_way_round(folder: Path, loop: Loop) -> None:
+def test_a_guest_with_two_cards_one_each_way_round(folder: Path, loop: Loop, plug: Plug) -> None:
     """eth0: QEMU listens and we dial, again after a restart of ours. eth1: we listen. Both untagged and on VLAN 10."""
     served, dialled = str(folder / "a.qemu"), str(folder / "b.qemu")
-    listening = Answerer(loop, dialled, "listen")
+    listening = plug(dialled, "listen")
     arguments = ["-netdev", f"stream,id=n0,server=on,addr.type=unix,addr.path={served}"]
     arguments += ["-device", "virtio-net-pci,netdev=n0,mac=02:00:00:00:00:01"]
     arguments += ["-netdev", f"stream,id=n1,server=off,addr.type=unix,addr.path={dialled}"]
     arguments += ["-device", "virtio-net-pci,netdev=n1,mac=02:00:00:00:00:02"]
     with Guest(image(), folder / "guest.log", *arguments) as guest:
-        dialling = Answerer(loop, served, "dial")
+        dialling = plug(served, "dial")
         until(loop, lambda: listening.port.carrier and dialling.port.carrier)
         for card in ("eth0", "eth1"):
             guest.must(f"ip link set {card} up; ip addr add 10.0.0.2/24 dev {card}")
@@ -108,7 +125,7 @@ def test_a_guest_with_two_cards_one_each_way_round(folder: Path, loop: Loop) -> 
         assert dialling.received >= 6 and listening.received >= 6
 
         dialling.port.close()
-        again = Answerer(loop, served, "dial")
+        again = plug(served, "dial")
         guest.must("ip link set eth0 up; ip link set eth0.10 up")
         until(loop, lambda: again.port.carrier)
         assert "1 packets received" in command(loop, guest, "ping -c1 -W10 10.0.10.1")
@@ -121,11 +138,11 @@ def test_a_guest_with_two_cards_one_each_way_round(folder: Path, loop: Loop) -> 
     assert not Path(dialled).exists()
 
 
-def test_qemu_comes_goes_and_comes_back(folder: Path, loop: Loop) -> None:
+def test_qemu_comes_goes_and_comes_back(folder: Path, loop: Loop, plug: Plug) -> None:
     """A QEMU that is killed and started again is found again, in either role; it needs no guest for that."""
     qemu = peers.need(kvm.QEMU)
     served, dialled = str(folder / "a.qemu"), str(folder / "b.qemu")
-    dialling, listening = Answerer(loop, served, "dial"), Answerer(loop, dialled, "listen")
+    dialling, listening = plug(served, "dial"), plug(dialled, "listen")
     line = [qemu, "-S", "-M", "q35", "-m", "16", "-nodefaults", "-display", "none"]
     line += ["-netdev", f"stream,id=n0,server=on,addr.type=unix,addr.path={served}"]
     line += ["-netdev", f"stream,id=n1,server=off,addr.type=unix,addr.path={dialled}"]

@@ -241,6 +241,21 @@ def test_a_new_configuration_disturbs_only_what_it_changes(lab: Lab) -> None:
         lab.hostd.call("ping", src="h2", dst="h1")
 
 
+def test_a_nic_that_cannot_be_plugged_in_is_tried_again_by_the_next_configuration(lab: Lab) -> None:
+    hosts = [*lab.hosts(), lab.host(6, "s1", "up")]
+    nic = hosts[-1]["nics"][0]
+    nic.update(endpoint=f"tcp://127.0.0.1:1?key={'k' * 40}#p", key_file=str(lab.folder / "missing.json"))
+    for _ in range(2):
+        with pytest.raises(Refused, match=r"hostd: .*missing\.json"):
+            lab.configure(hosts)
+    assert lab.hostd.call("ping", src="h1", dst="h3", count=1)["received"] == 1
+    with pytest.raises(Refused, match="h6: it has no NIC, so it reaches nobody"):
+        lab.hostd.call("ping", src="h6", dst="h3", count=1)
+    nic.update(endpoint=f"ipc://{lab.folder}/s1.zmq#p9", key_file=None)
+    assert lab.configure(hosts)["changed"] == ["h6"]
+    until(lambda: "p9" in lab.nics()["h6"]["refusal"], what="the switch says that it has no such port")
+
+
 def test_a_host_that_is_removed_ends_its_pings_with_a_reason(lab: Lab) -> None:
     with Client(lab.hostd.path) as client:
         heard: list[Any] = []

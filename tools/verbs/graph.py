@@ -12,7 +12,7 @@ from daemons.lab import picture
 from daemons.lab.lab import Lab
 from daemons.lab.loader import find, load
 from daemons.lab.mistake import LabError
-from tools.errors import BadInput
+from tools.errors import BadFile
 from tools.labs import all_labs, choose, overview
 from tools.output import colourful, print_json
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         loaded = load(find(options.file) if options.file else choose(options.lab).file)
     except LabError as error:
-        raise BadInput(str(error)) from None
+        raise BadFile(str(error)) from None
     lab, status = loaded.lab, _status(str(loaded.path))
     if options.json:
         print_json(_value(lab))

@@ -14,7 +14,7 @@ from daemons.lab.loader import find, load
 from daemons.lab.mistake import LabError
 from daemons.paths import LabPaths, lab_id
 from daemons.spawn import spawn
-from tools.errors import BadInput
+from tools.errors import BadFile
 from tools.output import Progress, print_json, warn
 from tools.verbs.status import complaints, report
 
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         file = os.path.realpath(find(options.file))
         loaded = load(file)
     except LabError as error:
-        raise BadInput(str(error)) from None
+        raise BadFile(str(error)) from None
     paths = LabPaths(lab_id(loaded.lab.name, file))
     if options.dry_run and not os.path.exists(paths.control("fabricd")):
         return _dry(paths, file, options.json)
