@@ -67,6 +67,7 @@ class CapturePort(ListenPort):
 
     def __init__(self, listeners: list[ZmqListener], name: str, queue: Queue, info: dict[str, Any]) -> None:
         super().__init__(listeners, name, queue, self._nothing, lambda up: None, info=info)
+        self._copies = queue
 
     def _nothing(self, message: memoryview) -> None:
         self.count("frames-from-capture")
@@ -74,6 +75,11 @@ class CapturePort(ListenPort):
     def lost(self) -> None:
         super().lost()
         self.ended()
+
+    def status(self) -> dict[str, Any]:
+        """Who looks, at which ports, and what did not fit through."""
+        ports = list((self.info or {}).get("ports", {}).values())
+        return {"name": self.link.peer, "ports": ports, **self._copies.statistics()}
 
 
 KINDS: dict[str, Callable[[Wiring, dict[str, Any], Queue, Receive, CarrierChanged], Port]] = {

@@ -42,7 +42,7 @@ class Switchd:
         self.listeners: dict[str, ZmqListener] = {}
         self._by_number: dict[int, Port] = {}
         self._values: dict[str, tuple[Any, ...]] = {}
-        self._captures: dict[int, ListenPort] = {}
+        self._captures: dict[int, CapturePort] = {}
         self._gatekeeper: Gatekeeper | None = None
         self._ticker: Timer | None = None
         self._since = time.time()
@@ -205,6 +205,7 @@ class Switchd:
                 "vlans": self.config.get("vlans", {}),
                 "stations": self.switch.plane.macs.statistics(),
                 "listeners": {endpoint: listener.counts for endpoint, listener in self.listeners.items()},
+                "captures": [capture.status() for capture in self._captures.values()],
                 "mistakes": self.loop.mistakes,
                 "ports": [self.port_status(name) for name in self.switch.ports],
             }

@@ -50,6 +50,14 @@ def mac_text(mac: bytes) -> str:
     return bytes(mac).hex(":")
 
 
+def derived_mac(*names: str) -> str:
+    """A locally administered unicast MAC address (IEEE 802-2014, 8.4): the same for the same names, every time."""
+    import hashlib  # costs more than this whole module, and switches have no use for it
+
+    digest = hashlib.sha256("/".join(names).encode()).digest()
+    return mac_text(b"\x02" + digest[:5])
+
+
 def is_group(mac: bytes) -> bool:
     """True for multicast and broadcast: the I/G bit, the lowest bit of the first byte (IEEE 802-2014 clause 8)."""
     return bool(mac[0] & 1)

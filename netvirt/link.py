@@ -38,7 +38,8 @@ MIN_WINDOW = 1 << 20  # the largest message must fit
 MAX_WINDOW = 64 << 20
 # What a message costs beside its bytes: libzmq's own memory for it. Bounds the number of tiny messages in flight, too.
 MESSAGE_COST = 128
-MAX_TEXT = 4096  # bytes of JSON in a greeting
+MAX_TEXT = 4096  # bytes of JSON in a stranger's greeting
+MAX_WELCOME = 1 << 18  # a capture's WELCOME names the switch's ports
 ROLES = ("nic", "trunk", "capture")
 _U64 = struct.Struct("<Q")
 
@@ -85,8 +86,8 @@ def _text(kind: int, epoch: int, value: dict[str, Any]) -> bytes:
     return pack_header(kind, 0, epoch) + json.dumps(value, separators=(",", ":")).encode()
 
 
-def _read(message: Message) -> dict[str, Any]:
-    if len(message) > HEADER_SIZE + MAX_TEXT:
+def _read(message: Message, limit: int = MAX_TEXT) -> dict[str, Any]:
+    if len(message) > HEADER_SIZE + limit:
         raise LinkError("junk", f"a greeting of {len(message)} bytes is too long")
     try:
         value = json.loads(bytes(message[HEADER_SIZE:]))
@@ -225,7 +226,7 @@ class Link:
         raise LinkError("late", "a message from before the link was up or after its end")
 
     def _welcome(self, message: Message, epoch: int) -> Event:
-        value = _read(message)
+        value = _read(message, MAX_WELCOME)
         if _number(value, "nonce", 0, 2**63 - 1) != self._nonce:
             raise LinkError("late", "an answer to an earlier HELLO")
         name, window = _name(value, "name"), _number(value, "window", MIN_WINDOW, MAX_WINDOW)

@@ -14,7 +14,8 @@ from .crossing import crosses, enters, leaves
 from .lab import End, Host, Interface, Lab, Nic
 from .mistake import Finding
 
-Place = tuple[str, str | int]  # (switch, VLAN), or (host, interface)
+# (host, interface), or a VLAN of a switch: as the ports towards hosts see it, and as it came in by a trunk's port
+Place = tuple[str, str] | tuple[str, int] | tuple[str, int, str]
 
 
 class Member(NamedTuple):
@@ -66,7 +67,10 @@ def broadcast_domains(lab: Lab) -> list[Domain]:
 
 
 def _hops(lab: Lab, everybody: list[Member]) -> Iterator[tuple[Place, Place]]:
-    """Every hop that a frame from some host can make, one way each. A host is no switch: frames end there."""
+    """Every hop that a frame from some host can make, one way each.
+
+    A frame never leaves through the port that it came in by: where native VLANs differ it would come back changed.
+    """
     trunks: dict[str, list[tuple[End, End]]] = defaultdict(list)
     for link in lab.trunks():
         if link.index not in lab.blocked:
@@ -75,23 +79,26 @@ def _hops(lab: Lab, everybody: list[Member]) -> Iterator[tuple[Place, Place]]:
     at_switch: dict[str, list[Member]] = defaultdict(list)
     for member in everybody:
         at_switch[member.end.node].append(member)
-    todo = list({(member.end.node, member.vid): None for member in everybody if member.vid})
-    for member in everybody:
         if member.vid:
-            yield (member.host, member.interface.name), (member.end.node, member.vid)
+            yield (member.host, member.interface.name), (member.end.node, member.vid, "")
+    todo: list[tuple[str, int, str]] = list({(each.end.node, each.vid, ""): None for each in everybody if each.vid})
     seen = set(todo)
+    served: set[tuple[str, int]] = set()
     while todo:
-        switch, vid = todo.pop()
-        for member in at_switch[switch]:
+        switch, vid, came = here = todo.pop()
+        yield here, (switch, vid)
+        for member in at_switch[switch] if (switch, vid) not in served else ():
             if leaves(lab.port(member.end), vid) == member.interface.vlan:
                 yield (switch, vid), (member.host, member.interface.name)
+        served.add((switch, vid))
         for near, far in trunks[switch]:
-            there = crosses(lab.port(near), lab.port(far), vid)
+            there = crosses(lab.port(near), lab.port(far), vid) if near.port != came else 0
             if there:
-                yield (switch, vid), (far.node, there)
-                if (far.node, there) not in seen:
-                    seen.add((far.node, there))
-                    todo.append((far.node, there))
+                next_one = (far.node, there, far.port)
+                yield here, next_one
+                if next_one not in seen:
+                    seen.add(next_one)
+                    todo.append(next_one)
 
 
 def addresses(host: Host) -> tuple[str, ...]:

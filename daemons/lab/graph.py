@@ -21,6 +21,7 @@ from .mistake import LINKS, NODES, Finding, listed
 
 if TYPE_CHECKING:
     import networkx
+    from networkx.utils import UnionFind
 
 # Links in circles times kinds of VLANs: a ring of 256 switches with 4000 VLANs that all differ; some seconds' work.
 MOST_WORK = 1_000_000
@@ -74,6 +75,10 @@ class Loop(NamedTuple):
     circle: tuple[str, ...]  # switches, the first one again at the end
 
 
+Spot = tuple[str, int]  # (switch, VLAN)
+Join = tuple[frozenset[int], tuple[Spot, Spot]]  # VLANs that are treated alike, and what a link joins for them
+
+
 class TooMuch(Exception):
     """More links in circles and more different VLANs than can be checked."""
 
@@ -90,21 +95,38 @@ def loops(lab: Lab) -> list[Loop]:
     classes = _classes([port for link in suspects for port in (lab.port(link.a), lab.port(link.b))])
     if len(suspects) * len(classes) > MOST_WORK:
         raise TooMuch
-    trees: UnionFind[tuple[str, int]] = UnionFind()
-    kept: list[tuple[tuple[str, int], tuple[str, int]]] = []
+    trees: UnionFind[Spot] = UnionFind()
+    kept: list[tuple[Spot, Spot]] = []
     found = []
     for link in suspects:
-        joins = [(group, _joins(lab, link, group)) for group in classes]
-        closing = [(group, pair) for group, pairs in joins for pair in pairs if trees[pair[0]] == trees[pair[1]]]
+        joins = [(group, pair) for group in classes for pair in _joins(lab, link, group)]
+        pairs = [pair for _, pair in joins]
+        closing = _closing(trees, joins)
         if closing:
-            circle = _circle(kept, *closing[0][1])
+            circle = _circle([*kept, *(pair for pair in pairs if pair != closing[0][1])], *closing[0][1])
             found.append(Loop(link, frozenset().union(*(group for group, _ in closing)), circle))
             continue
-        for _, pairs in joins:
-            for one, other in pairs:
-                trees.union(one, other)
-                kept.append((one, other))
+        for pair in pairs:
+            trees.union(*pair)
+        kept += pairs
     return found
+
+
+def _closing(trees: UnionFind[Spot], joins: list[Join]) -> list[Join]:
+    """What of a link's joins closes a circle, with the trees that are there or with another join of the same link.
+
+    The latter happens where native VLANs differ: (a, 1) and (a, 2) both meet (b, 2), and are joined behind `a` already.
+    """
+    from networkx.utils import UnionFind
+
+    together: UnionFind[Spot] = UnionFind()
+    closing = []
+    for group, (one, other) in joins:
+        near, far = trees[one], trees[other]
+        if together[near] == together[far]:
+            closing.append((group, (one, other)))
+        together.union(near, far)
+    return closing
 
 
 def _in_circles(lab: Lab) -> list[Link]:
@@ -131,7 +153,7 @@ def _classes(ports: Iterable[Port]) -> list[frozenset[int]]:
     return sorted(groups, key=min)
 
 
-def _joins(lab: Lab, link: Link, group: frozenset[int]) -> list[tuple[tuple[str, int], tuple[str, int]]]:
+def _joins(lab: Lab, link: Link, group: frozenset[int]) -> list[tuple[Spot, Spot]]:
     """Which (switch, VLAN) meets which over this link, for a group of VLANs that are treated alike."""
     vid = min(group)
     a, b = lab.port(link.a), lab.port(link.b)
@@ -142,9 +164,7 @@ def _joins(lab: Lab, link: Link, group: frozenset[int]) -> list[tuple[tuple[str,
     return sorted(pairs)
 
 
-def _circle(
-    kept: Sequence[tuple[tuple[str, int], tuple[str, int]]], one: tuple[str, int], other: tuple[str, int]
-) -> tuple[str, ...]:
+def _circle(kept: Sequence[tuple[Spot, Spot]], one: Spot, other: Spot) -> tuple[str, ...]:
     import networkx
 
     way = networkx.shortest_path(networkx.Graph(kept), one, other)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import replace
 
+from netvirt.addr import derived_mac
+
 from . import vids
-from .lab import Host, Interface, Nic, made_mac
+from .lab import Host, Interface, Nic
 from .mistake import At, Finding, listed, quoted
 from .model import Interface as FileInterface
 from .model import Node
@@ -48,7 +50,7 @@ def resolve_host(
     for nic in sorted(linked - set(made)):
         made[nic] = [Interface(nic, 0, 0, (), None)]
     _node_gateway(node.gateway, default_gateway, made, at, findings)
-    nics = {nic: Nic(nic, macs.get(nic) or made_mac(lab, name, nic), tuple(made[nic])) for nic in made}
+    nics = {nic: Nic(nic, macs.get(nic) or derived_mac(lab, name, nic), tuple(made[nic])) for nic in made}
     return Host(name, nics)
 
 

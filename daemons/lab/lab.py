@@ -5,7 +5,6 @@ Knows: what the rest of the house needs of a lab. Refuses to know: the file, its
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface
@@ -139,9 +138,3 @@ class Lab:
             if number == vid:
                 return f"{name} ({vid})"
         return str(vid)
-
-
-def made_mac(lab: str, node: str, nic: str) -> str:
-    """A locally administered unicast MAC address that is the same every time and differs between names."""
-    digest = hashlib.sha256(f"{lab}/{node}/{nic}".encode()).digest()
-    return ":".join(f"{byte:02x}" for byte in b"\x02" + digest[:5])

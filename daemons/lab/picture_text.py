@@ -13,6 +13,7 @@ from typing import NamedTuple
 from .canvas import DASHED, DOUBLE, Canvas
 from .lab import End, Lab
 from .layout import Attached, Trunk, attached, colours, rows, short, trunks
+from .mistake import printable
 
 PALETTE = (39, 208, 40, 141, 44, 205, 178, 110)  # of 256 colours: readable on black and on white
 PLAIN, FAINT, BOLD, BLOCKED, UP, DOWN = 0, 1, 2, 3, 4, 5
@@ -41,7 +42,7 @@ def text(lab: Lab, width: int = 100, colour: bool = False, status: Status | None
     if len(lab.switches) <= MOST_SWITCHES:
         for addresses in (2, 1, 0):
             drawn = drawn or _cards(lab, width, addresses, state)
-    head = [[(lab.name, BOLD), (f"  {lab.description}"[: max(0, width - len(lab.name))], FAINT)], []]
+    head = [[(lab.name, BOLD), (f"  {printable(lab.description)}"[: max(0, width - len(lab.name))], FAINT)], []]
     body = drawn or _tree(lab, width, state)
     return "".join(_line(pieces, colour) + "\n" for pieces in [*head, *body, [], *_legend(lab, width)])
 
@@ -126,7 +127,7 @@ def _cards(lab: Lab, width: int, addresses: int, state: Status) -> list[list[Pie
             feet |= _draw(canvas, card, x, y, height, state)
             x += card.width + GAP
         y += height + len({trunk.link.index for card in level for trunk in card.bottom}) + 1
-    _wires(canvas, links, feet)
+    _wires(canvas, links, feet, max(widths, default=0))
     return [[(character, style) for character, style in line] for line in canvas.rows()]
 
 
@@ -165,7 +166,7 @@ def _draw(canvas: Canvas, card: _Card, x: int, y: int, height: int, state: Statu
     return feet
 
 
-def _wires(canvas: Canvas, links: list[Trunk], feet: Mapping[End, Spot]) -> None:
+def _wires(canvas: Canvas, links: list[Trunk], feet: Mapping[End, Spot], width: int) -> None:
     """The trunks, each on a line of its own between the rows, so that no two run over each other."""
     lanes: dict[int, int] = defaultdict(int)
     routes = []
@@ -184,7 +185,8 @@ def _wires(canvas: Canvas, links: list[Trunk], feet: Mapping[End, Spot]) -> None
         crossed = {x for x, y, own in uprights if min(y, own) <= lane <= max(y, own)}
         first, last = min(x1, x2) + 2, max(x1, x2) - len(said) - 1
         free = [x for x in range(first, last + 1) if crossed.isdisjoint(range(x, x + len(said)))]
-        at = min(free, key=lambda x: abs(2 * x - first - last), default=max(x1, x2) + 1)
+        beside = max(x1, x2) + 1 if max(x1, x2) + 1 + len(said) <= width else min(x1, x2) - len(said)
+        at = min(free, key=lambda x: abs(2 * x - first - last), default=beside)
         canvas.text(at, lane, said, BLOCKED if trunk.blocked else BOLD)
 
 

@@ -6,6 +6,7 @@ from netvirt.dataplane.queue cimport Queue, queue_t
 cdef enum:
     REASON_COUNT = 16
     SESSIONS = 8              # captures at the same time
+    LARGEST_MTU = 65535       # the largest IP packet
 
 cdef struct port_t:
     bint present

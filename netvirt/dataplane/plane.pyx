@@ -356,7 +356,7 @@ cdef class Plane:
                  uint32_t mtu=9216):
         """What the port does: `member` and `untagged` are iterables of VIDs, `pvid` 0 means none.
 
-        Stations learned here in VLANs that the port leaves are forgotten.
+        When its VLANs, its PVID or its state change, the stations learned here are forgotten. ValueError changes nothing.
         """
         cdef port_t *port = self._port(number)
         cdef uint64_t members[64]
@@ -374,6 +374,10 @@ cdef class Plane:
             bare[v >> 6] |= <uint64_t>1 << (v & 63)
         if pvid > 4094 or priority > 7:
             raise ValueError("a PVID is 0 to 4094, a priority 0 to 7")
+        if mtu > LARGEST_MTU:      # with both tags it would be longer than a burst can say
+            raise ValueError(f"an MTU is at most {LARGEST_MTU}, not {mtu}")
+        if state not in STATES:
+            raise ValueError(f"unknown port state {state!r}; there are {', '.join(STATES)}")
         if pvid and not bit(members, pvid):
             raise ValueError(f"the port's own VLAN {pvid} is not among its VLANs")
         changed = memcmp_bits(members, port.member) or port.state != STATES.index(state) or port.pvid != pvid
@@ -466,7 +470,10 @@ cdef class Plane:
         return session, queue
 
     def remove_capture(self, int session):
+        """End a session; what waits in its queue stays there for whoever holds it."""
         cdef uint32_t number
+        if not 0 <= session < SESSIONS:
+            raise KeyError(f"no capture session {session}")
         for number in range(self.p.capacity):
             self.p.ports[number].captures &= <uint8_t>~(1 << session)
         self.p.sessions[session] = NULL

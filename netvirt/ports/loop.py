@@ -185,7 +185,7 @@ class Loop:
         for socket in ready:
             entry = self._sockets.get(socket)
             if entry is not None:
-                # Looked at again before the loop sleeps, and after after_round(), whose sends may swallow the next edge.
+                # Looked at again before the loop sleeps, after after_round(): its sends may swallow the next edge.
                 self._touched[socket] = None
                 self._call(entry[1])
 

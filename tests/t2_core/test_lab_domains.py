@@ -116,7 +116,7 @@ def some_lab(dice: random.Random) -> Lab:
     return loader.parse(text).lab
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=400)
 @given(st.randoms(use_true_random=False))
 def test_domains_are_what_the_reference_switch_does(dice: random.Random) -> None:
     lab = some_lab(dice)
@@ -180,6 +180,12 @@ def test_a_loop_through_native_vlans_that_differ() -> None:
         loader.parse(lab_of(nodes, ["a:e1 b:e1", "a:e2 b:e2"]))
 
 
+def test_a_loop_that_one_link_closes_with_itself() -> None:
+    nodes = "a: {kind: switch, ports: {x: {trunk: [1, 2], native: 2}, y: {trunk: [1, 2], native: 1}}},"
+    nodes += "b: {kind: switch, ports: {x: {trunk: [1, 2], native: 1}, y: {trunk: [1, 2], native: 2}}}"
+    assert loader.parse(lab_of(nodes, ["a:x b:x", "a:y b:y"], "loops: block")).lab.blocked == {1}
+
+
 ODD = {
     "lone switch": (
         lab_of("a: {kind: switch}, b: {kind: switch}, h: ", ["a:e1 h:eth0"]),
@@ -199,11 +205,12 @@ ODD = {
     ),
     "trunk does not carry": (
         lab_of(
-            "a: {kind: switch, ports: {e1: {access: 10}, t: {trunk: [20]}}}, b: {kind: switch, ports: {e1: {access: 10}}},"
-            "h: {addresses: [10.0.0.1/24]}, i: {addresses: [10.0.0.2/24]}",
+            "a: {kind: switch, ports: {e1: {access: 10}, t: {trunk: [20]}}},"
+            "b: {kind: switch, ports: {e1: {access: 10}}}, h: {addresses: [10.0.0.1/24]},"
+            "i: {addresses: [10.0.0.2/24]}",
             ["a:t b:t", "a:e1 h:eth0", "b:e1 i:eth0"],
         ),
-        "f:6:7: h:eth0 and i:eth0 are in VLAN 10 and cannot reach each other: the trunk a:t - b:t does not carry it",
+        "f:6:7: h:eth0 and i:eth0 are in VLAN 10 and cannot reach each other: the trunk a:t - b:t does not carry",
     ),
     "natives differ": (
         lab_of("a: {kind: switch, ports: {t: {trunk: all, native: 5}}}, b: {kind: switch}", ["a:t b:t"]),

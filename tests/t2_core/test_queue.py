@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netvirt.burst import BurstError, Burst
+from netvirt.burst import Burst, BurstError
 from netvirt.dataplane.queue import Queue
 
 COST = 24  # the frame header, which counts

@@ -75,10 +75,8 @@ def room() -> Iterator[Room]:
     with Vfab(LAB) as vfab:
         vfab("up", vfab.file)
         arguments: list[str] = []
-        for number, port in enumerate(CARDS.values()):
-            words = shlex.split(vfab.json("attach", port)["for"]["qemu"], comments=True)
-            # Each port's words are for a guest with one card: with three, each needs an id of its own.
-            arguments += [word.replace("n0", f"n{number}") for word in words]
+        for port in CARDS.values():
+            arguments += shlex.split(vfab.json("attach", port)["for"]["qemu"], comments=True)
         with Guest(files, vfab.path / "guest.log", *arguments) as guest:
             for vid in TAGGED.values():
                 guest.must(f"vconfig add eth2 {vid}")

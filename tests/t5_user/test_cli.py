@@ -195,8 +195,9 @@ def test_attach_prints_what_to_paste(lab: Path, home: Path) -> None:
     vfab("up", str(lab))
     ways = vfab("attach", "s1:eth5", "--json").json["for"]
     path = next((home / "run/virtfab").iterdir()) / "s1-eth5.qemu"
-    netdev = f"stream,id=n0,server=on,addr.type=unix,addr.path={path}"
-    assert ways["qemu"] == f'-netdev "{netdev}" -device virtio-net-pci,netdev=n0'
+    netdev = f"stream,id=s1-eth5,server=on,addr.type=unix,addr.path={path}"
+    device = "virtio-net-pci,netdev=s1-eth5,mac=02(:[0-9a-f]{2}){5}"
+    assert re.fullmatch(rf'-netdev "{re.escape(netdev)}" -device {device}', ways["qemu"])
     assert f'<qemu:arg value="{netdev}"/>' in ways["libvirt"] and "<qemu:commandline>" in ways["libvirt"]
     other = vfab("attach", "s1:eth6", "--for", "qemu").out
     assert "server=off" in other and "addr.path=/tmp/some,,where.sock" in other and "reconnect" in other

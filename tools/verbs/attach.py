@@ -10,6 +10,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from daemons.errors import UserError
+from netvirt.addr import derived_mac
 from tools.errors import BadInput
 from tools.labs import KnownLab, choose, desired
 from tools.output import paint, print_json
@@ -34,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(
             f"{options.port} dials {port['peer'] or port['endpoint']}; give what you attach a port of its own"
         )
-    ways = _qemu_ways(port) if port["kind"] == "qemu" else _nic_ways(config, port)
+    mac = derived_mac(lab.id, *options.port.split(":"))
+    ways = _qemu_ways(options.port, port, mac) if port["kind"] == "qemu" else _nic_ways(config, port)
     if options.program is not None and options.program not in ways:
         other = "a port of kind qemu" if port["kind"] != "qemu" else "a port without qemu:"
         raise UserError(
@@ -64,14 +66,18 @@ def _find(lab: KnownLab, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return switches[node], ports[name]
 
 
-def _qemu_ways(port: dict[str, Any]) -> dict[str, str]:
-    """A stream netdev is a unix socket with a 32-bit length before each frame (QEMU 7.2 and later)."""
+def _qemu_ways(name: str, port: dict[str, Any], mac: str) -> dict[str, str]:
+    """A stream netdev is a unix socket with a 32-bit length before each frame (QEMU 7.2 and later).
+
+    The MAC address is part of it: QEMU gives the first card of every guest the same one.
+    """
+    card = name.replace(":", "-")
     # The switch dials: so QEMU is the server; and the other way round.
     server = "on" if port["role"] == "dial" else "off"
     # A comma ends a QEMU option's value unless it is doubled.
     path = port["path"].replace(",", ",,")
-    netdev = f"stream,id=n0,server={server},addr.type=unix,addr.path={path}"
-    device = "virtio-net-pci,netdev=n0"
+    netdev = f"stream,id={card},server={server},addr.type=unix,addr.path={path}"
+    device = f"virtio-net-pci,netdev={card},mac={mac}"
     values = ("-netdev", netdev, "-device", device)
     arguments = "\n".join(f"    <qemu:arg value={quoteattr(value)}/>" for value in values)
     libvirt = (
