@@ -212,6 +212,7 @@ class ZmqDialer:
         self._loop.zmq(self._monitor, None)
         self._loop.zmq(self._socket, None)
         self._socket.disable_monitor()
+        self._monitor.close()  # disable_monitor() only forgets it
         self._socket.close()
 
     def statistics(self) -> dict[str, int | str]:

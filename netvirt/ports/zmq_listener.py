@@ -283,6 +283,7 @@ class ZmqListener:
         self.loop.zmq(self._monitor, None)
         self.loop.zmq(self._socket, None)
         self._socket.disable_monitor()
+        self._monitor.close()  # disable_monitor() only forgets it
         self._socket.close()
         if self.endpoint.transport == "ipc":
             with contextlib.suppress(OSError):

@@ -29,7 +29,7 @@ topology:
         eth1: {access: office}
         eth2: {access: lab}
         eth5: {access: office, qemu: dial}
-        eth6: {access: office, qemu: {role: listen, path: "/tmp/some,where.sock"}}
+        eth6: {access: lab, qemu: {role: listen, path: "HOME/some,where.sock"}}
         eth7: {access: office}
     h1: {addresses: [10.0.0.1/24]}
     h2: {addresses: [10.0.0.2/24]}
@@ -37,6 +37,10 @@ topology:
     - endpoints: ["s1:eth1", "h1:eth0"]
     - endpoints: ["s1:eth2", "h2:eth0"]
 """
+
+
+def lab_text(home: Path) -> str:
+    return LAB.replace("HOME", str(home))
 
 
 class Result:
@@ -70,7 +74,7 @@ def lab(home: Path) -> Iterator[Path]:
     folder = home / "labs"
     folder.mkdir()
     file = folder / "small.fab.yml"
-    file.write_text(LAB)
+    file.write_text(lab_text(home))
     yield file
     vfab("down", "--all", code=None)
 
@@ -91,7 +95,7 @@ def test_a_life(lab: Path, home: Path) -> None:
     assert vfab("ping", "h1", "10.0.0.2", "-c", "1", "-W", "0.3", code=1).out.count("1 sent, 0 received") == 1
     assert "stayed apart" in vfab("pingall", "-W", "0.3").out
 
-    lab.write_text(LAB.replace("eth2: {access: lab}", "eth2: {access: office}"))
+    lab.write_text(lab_text(home).replace("eth2: {access: lab}", "eth2: {access: office}"))
     changed = vfab("up", str(lab), "--json").json
     assert [(action["kind"], action["node"]) for action in changed["actions"]] == [("configure", "s1")]
     assert vfab("ping", "h1", "h2", "-c", "2", "--json").json["received"] == 2
@@ -108,8 +112,8 @@ def test_a_life(lab: Path, home: Path) -> None:
     assert nothing_left(home)
 
 
-def test_pingall_says_which_pair_is_wrong(lab: Path) -> None:
-    lab.write_text(LAB.replace("eth2: {access: lab}", "eth2: {access: office}"))
+def test_pingall_says_which_pair_is_wrong(lab: Path, home: Path) -> None:
+    lab.write_text(lab_text(home).replace("eth2: {access: lab}", "eth2: {access: office}"))
     vfab("up", str(lab))
     assert vfab("pingall", "--json").json["ok"] is True
     os.kill(vfab("ps", "--json").json["nodes"]["s1"]["pid"], signal.SIGSTOP)
@@ -142,7 +146,7 @@ def test_controller_killed(lab: Path, home: Path) -> None:
 def test_two_labs_and_which_one_is_meant(lab: Path, home: Path) -> None:
     other = home / "other"
     other.mkdir()
-    (other / "lab.fab.yml").write_text(LAB.replace("name: small", "name: second"))
+    (other / "lab.fab.yml").write_text(lab_text(home).replace("name: small", "name: second"))
     vfab("up", str(lab))
     vfab("up", "lab", cwd=other)
     assert "several labs run, say which one with -l: " in vfab("status", code=1).err
@@ -166,16 +170,16 @@ def test_dry_run_starts_nothing(lab: Path, home: Path) -> None:
     assert nothing_left(home)
     vfab("up", str(lab))
     assert "Nothing to do" in vfab("up", "--dry-run", str(lab)).out
-    lab.write_text(LAB.replace("eth1: {access: office}", "eth1: {access: lab}"))
+    lab.write_text(lab_text(home).replace("eth1: {access: office}", "eth1: {access: lab}"))
     assert vfab("up", "--dry-run", str(lab)).out == "~ configure s1: port eth1 changed\n"
 
 
 def test_a_wrong_file_changes_nothing(lab: Path, home: Path) -> None:
-    lab.write_text(LAB.replace("eth1: {access: office}", "eth1: {access: ofice}"))
+    lab.write_text(lab_text(home).replace("eth1: {access: office}", "eth1: {access: ofice}"))
     for verb in ("up", "validate", "graph"):
         told = vfab(verb, str(lab), code=2)
-        assert f"{lab}:7:" in told.err and "office" in told.err
-    assert vfab("validate", "--json", str(lab), code=2).json["mistakes"][0]["line"] == 7
+        assert f"{lab}:8:" in told.err and "office" in told.err
+    assert vfab("validate", "--json", str(lab), code=2).json["mistakes"][0]["line"] == 8
     assert nothing_left(home)
     assert "no such file and no such example lab" in vfab("up", "no-such-lab", code=2).err
 
@@ -200,7 +204,7 @@ def test_attach_prints_what_to_paste(lab: Path, home: Path) -> None:
     assert re.fullmatch(rf'-netdev "{re.escape(netdev)}" -device {device}', ways["qemu"])
     assert f'<qemu:arg value="{netdev}"/>' in ways["libvirt"] and "<qemu:commandline>" in ways["libvirt"]
     other = vfab("attach", "s1:eth6", "--for", "qemu").out
-    assert "server=off" in other and "addr.path=/tmp/some,,where.sock" in other and "reconnect" in other
+    assert "server=off" in other and f"addr.path={home}/some,,where.sock" in other and "reconnect" in other
     assert "s1.zmq#eth7'" in vfab("attach", "s1:eth7").out
     assert "meant for h1:eth0" in vfab("attach", "s1:eth1").out
     assert "cannot be used from qemu" in vfab("attach", "s1:eth7", "--for", "qemu", code=1).err
@@ -229,10 +233,13 @@ def test_logs_follow_until_interrupted(lab: Path, home: Path) -> None:
         assert follower.stdout is not None and follower.stderr is not None
         with log.open("a") as file:
             file.write("something new\n")
-        assert b"something new" in iter(follower.stdout.readline, b"")
-        follower.send_signal(signal.SIGINT)
-        assert follower.wait(10) == 130
-        assert follower.stderr.read() == b""
+        try:
+            assert b"something new\n" in iter(follower.stdout.readline, b"")
+            follower.send_signal(signal.SIGINT)
+            assert follower.wait(10) == 130
+            assert follower.stderr.read() == b""
+        finally:
+            follower.kill()
 
 
 def test_keys(home: Path) -> None:
