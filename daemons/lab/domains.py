@@ -32,7 +32,10 @@ class Member(NamedTuple):
 
 
 class Domain(NamedTuple):
-    """Interfaces that hear each other's broadcasts, both ways, in the file's order."""
+    """Interfaces that hear each other's broadcasts, both ways, in the file's order.
+
+    Where native VLANs differ on several trunks, two of them may hear each other by a third only.
+    """
 
     members: tuple[Member, ...]
 
@@ -112,20 +115,41 @@ def expected_reach(lab: Lab) -> dict[tuple[str, str], tuple[str, ...]]:
 
     Same domain and same IP network; nothing is routed here. A pair that is not in the dict must stay separate.
     """
-    reach: dict[tuple[str, str], list[str]] = defaultdict(list)
+    reach: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    heard = _heard(lab)
     for domain in broadcast_domains(lab):
         by_network = defaultdict(list)
         for member in domain.members:
             for address in member.interface.addresses:
-                by_network[address.network].append((member.host, str(address.ip)))
+                by_network[address.network].append((member.host, member.interface.name, str(address.ip)))
         for group in by_network.values():
-            for source in dict.fromkeys(host for host, _ in group):
-                for host, ip in group:
-                    if host != source:
-                        reach[source, host].append(ip)
+            for source, name, _ in group:
+                for host, other, ip in group:
+                    near, far = (source, name), (host, other)
+                    if host != source and (heard is None or (far in heard[near] and near in heard[far])):
+                        reach[source, host][ip] = None
     order = {name: i for i, name in enumerate(lab.hosts)}
     pairs = sorted(reach, key=lambda pair: (order[pair[0]], order[pair[1]]))
-    return {pair: tuple(sorted(dict.fromkeys(reach[pair]), key=lambda ip: ":" in ip)) for pair in pairs}
+    return {pair: tuple(sorted(reach[pair], key=lambda ip: ":" in ip)) for pair in pairs}
+
+
+def _heard(lab: Lab) -> dict[Place, set[Place]] | None:
+    """Who hears each interface directly; None where it is all of the domain.
+
+    It is not where native VLANs differ on two trunks in a row: there two may both hear a third, and not each other.
+    """
+    import networkx
+
+    trunks = [link for link in lab.trunks() if link.index not in lab.blocked]
+    if all(lab.port(link.a).pvid == lab.port(link.b).pvid for link in trunks):
+        return None
+    flow = networkx.DiGraph()
+    everybody = members(lab)
+    flow.add_nodes_from((member.host, member.interface.name) for member in everybody)
+    for one, other in _hops(lab, everybody):  # a host that hears is another place than the host that speaks
+        flow.add_edge(one, ("", other) if other[0] in lab.hosts else other)
+    names = [(member.host, member.interface.name) for member in everybody]
+    return {name: {place[1] for place in networkx.descendants(flow, name) if place[0] == ""} for name in names}
 
 
 def duplicates(domains: Iterable[Domain]) -> list[Finding]:

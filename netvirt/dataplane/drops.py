@@ -1,8 +1,8 @@
-"""Why a frame was dropped: the one list of reasons, in the order of the compiled plane's numbers (plane.pyx)."""
+"""Why a frame was dropped: the one list of reasons, in the order of the compiled plane's numbers (forward.pyx)."""
 
 from __future__ import annotations
 
-# Number and name belong together with the enum at the top of plane.pyx: change both.
+# Number and name belong together with the enum at the top of forward.pyx: change both.
 REASONS: tuple[str, ...] = (
     "malformed",  # the burst itself: lengths or count do not fit; the rest of the message is lost
     "runt",  # shorter than an Ethernet header, or a tag cut short

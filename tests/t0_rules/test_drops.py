@@ -18,7 +18,7 @@ SHORT = {
 
 
 def enum_names() -> list[str]:
-    text = (ROOT / "netvirt/dataplane/plane.pyx").read_text() + (ROOT / "netvirt/dataplane/plane.pxd").read_text()
+    text = (ROOT / "netvirt/dataplane/forward.pyx").read_text()
     match = re.search(r"cdef enum:\s+(MALFORMED[\w\s,]*?)REASONS_END", text)
     assert match, "the enum of drop reasons has moved"
     return re.findall(r"\w+", match[1])

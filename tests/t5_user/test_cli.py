@@ -146,7 +146,7 @@ def test_controller_killed(lab: Path, home: Path) -> None:
 def test_two_labs_and_which_one_is_meant(lab: Path, home: Path) -> None:
     other = home / "other"
     other.mkdir()
-    (other / "lab.fab.yml").write_text(lab_text(home).replace("name: small", "name: second"))
+    (other / "lab.fab.yml").write_text(lab_text(home).replace("name: small", "name: second").replace("some,", "other,"))
     vfab("up", str(lab))
     vfab("up", "lab", cwd=other)
     assert "several labs run, say which one with -l: " in vfab("status", code=1).err

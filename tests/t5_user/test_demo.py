@@ -1,0 +1,109 @@
+"""`vfab demo`: what a stranger sees first; what it must show, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.user import BIN, SECONDS, left_in, vfab
+from tests.support.waiting import until
+
+SVG = "{http://www.w3.org/2000/svg}"
+FACTS = {
+    "the picture": r"┌─ s1 ─+┐   ┌─ s2 ─+┐",
+    "the lab is up": r"Lab two-switches is up",
+    "a ping inside a VLAN": r"10\.0\.0\.3: 3 sent, 3 received",
+    "no ping across VLANs": r"10\.0\.0\.2: 1 sent, 0 received",
+    "everybody with everybody": r"All 24 pings as the lab file says: 8 answered, 16 stayed apart",
+    "tags of the office": r"(?m)^.* eth9 +(in|out) .*vlan 10 ",
+    "tags of the lab": r"(?m)^.* eth9 +(in|out) .*vlan 20 ",
+    "throughput": r"h1 -> h3: \d+\.\d+ Gbit/s, [\d,]+ frames/s",
+    "a switch killed and back": r"s1 was pid (\d+) and is pid (?!\1 )\d+ now",
+    "the end": r"Lab two-switches is down; 3 processes ended",
+    "what to try next": r"What to try next:\n(.*\n)+.*vfab up two-switches",
+}
+
+
+@pytest.fixture
+def work(home: Path) -> Iterator[Path]:
+    folder = home / "work"
+    folder.mkdir()
+    yield folder
+
+
+def environments(home: Path) -> list[dict[str, str]]:
+    """What is in the environments of the processes that run with this test's home, but not of ourselves."""
+    mark, found = f"HOME={home}/home".encode(), []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            pairs = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if mark in pairs and int(entry) != os.getpid():
+            found.append(dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair))
+    return found
+
+
+def folders(home: Path) -> set[Path]:
+    """The run folders of the demo that runs now: not this test's own."""
+    places = {Path(each.get("XDG_RUNTIME_DIR", "/")) for each in environments(home)}
+    return {place.parent for place in places if place.parent.name.startswith("vf-demo-")}
+
+
+def test_it_shows_what_it_should_and_leaves_a_picture_and_nothing_else(home: Path, work: Path) -> None:
+    shown = vfab("demo", cwd=work)
+    missing = [fact for fact, pattern in FACTS.items() if not re.search(pattern, shown.out)]
+    assert missing == [], shown.told
+    assert left_in(work) == ["demo.svg"]
+    assert left_in(home / "run") == [] and left_in(home / "state") == [] and left_in(home / "home") == []
+    assert environments(home) == []
+
+
+def test_the_picture_is_svg_that_names_every_node(home: Path, work: Path) -> None:
+    vfab("graph", "two-switches", "--svg", "demo.svg", cwd=work)
+    root = ET.parse(work / "demo.svg").getroot()
+    assert root.tag == f"{SVG}svg" and root.get("viewBox")
+    words = " ".join("".join(each.itertext()) for each in root.iter(f"{SVG}text"))
+    assert all(re.search(rf"\b{name}\b", words) for name in ("s1", "s2", "h1", "h2", "h3", "h4", "office", "lab"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_leaves_nothing(home: Path, work: Path, signum: signal.Signals) -> None:
+    with subprocess.Popen(
+        [BIN / "vfab", "demo"], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as demo:  # fmt: skip
+        assert demo.stdout is not None
+        assert any("Lab two-switches is up" in line for line in demo.stdout)
+        used = folders(home)
+        os.killpg(demo.pid, signum)  # as a terminal does it
+        _, said = demo.communicate(timeout=SECONDS)
+    assert used and "Traceback" not in said, said
+    assert demo.returncode == 130 if signum == signal.SIGINT else demo.returncode in (143, -signal.SIGTERM)
+    until(lambda: environments(home) == [], what="the end of all processes")
+    assert not any(folder.exists() for folder in used)
+
+
+def test_it_does_not_touch_a_lab_of_the_user(home: Path, work: Path) -> None:
+    vfab("up", "two-switches", cwd=work)
+    try:
+        before = vfab("ps", "--json").json["nodes"]
+        pids = {name: row["pid"] for name, row in before.items()}
+        vfab("demo", "--svg", "picture.svg", cwd=work)
+        assert {name: row["pid"] for name, row in vfab("ps", "--json").json["nodes"].items()} == pids
+        assert left_in(work) == ["picture.svg"]
+    finally:
+        vfab("down")
+
+
+def test_a_folder_where_nothing_can_be_written_is_one_sentence(home: Path, work: Path) -> None:
+    answer = vfab("demo", "--svg", "/no/such/folder/demo.svg", cwd=work, code=1)
+    assert "cannot write /no/such/folder/demo.svg" in answer.err and answer.err.count("\n") <= 2
+    assert environments(home) == []
