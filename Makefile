@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYX := $(shell find netvirt storvirt -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi')
+PYX := $(shell find netvirt storvirt -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h')
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: build demo test test-long bench lint clean

@@ -10,14 +10,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from daemons.errors import UserError
-from netvirt.addr import AddrError, parse_vid_set
 from netvirt.dataplane.queue import Queue
 from netvirt.ports import Loop, Port
 from netvirt.ports.errors import PortError
 from netvirt.ports.qemu import QemuPort
 from netvirt.ports.zmq import ZmqDialer
 from netvirt.ports.zmq_listener import ListenPort, ZmqListener
-from netvirt.switch import PortSettings
 
 # What a driver is made of: if any of these changes, the port gets a new one; all else changes under a running driver.
 DRIVER_KEYS = ("kind", "endpoint", "key_file", "role", "path", "allow", "peer")
@@ -60,6 +58,10 @@ def _qemu(w: Wiring, port: dict[str, Any], queue: Queue, receive: Receive, chang
     return QemuPort(w.loop, port["path"], port["role"], queue, receive, changed)
 
 
+def _nothing_more() -> None:
+    """Said already."""
+
+
 class CapturePort(ListenPort):
     """A capture's link: it is given copies of frames and may send none. `ended` is called when its caller is gone."""
 
@@ -74,7 +76,9 @@ class CapturePort(ListenPort):
 
     def lost(self) -> None:
         super().lost()
-        self.ended()
+        # Once only: its session may be another capture's by the time that the last timer comes.
+        ended, self.ended = self.ended, _nothing_more
+        ended()
 
     def status(self) -> dict[str, Any]:
         """Who looks, at which ports, and what did not fit through."""
@@ -100,23 +104,3 @@ def make_driver(w: Wiring, port: dict[str, Any], queue: Queue, receive: Receive,
 def driver_values(port: dict[str, Any]) -> tuple[Any, ...]:
     """What the port's driver depends on, to compare."""
     return tuple(repr(port.get(key)) for key in DRIVER_KEYS)
-
-
-def settings_of(port: dict[str, Any]) -> PortSettings:
-    """The VLAN side of a port's configuration. Raises UserError."""
-    try:
-        settings = PortSettings(
-            mode=port["mode"],
-            pvid=port["pvid"],
-            allowed=parse_vid_set(port["allowed"]),
-            priority=port.get("priority", 0),
-            state=port.get("state", "forwarding"),
-            mtu=port.get("mtu", 9216),
-        )
-        if port["kind"] not in KINDS:
-            raise ValueError(f"its kind {port['kind']!r} is none of {', '.join(KINDS)}")
-    except KeyError as error:
-        raise UserError(f"port {port.get('name', '?')} has no {error.args[0]!r} in its configuration") from None
-    except (AddrError, ValueError) as error:
-        raise UserError(f"port {port.get('name', '?')}: {error}") from None
-    return settings

@@ -14,11 +14,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from daemons import switch_config
 from daemons.control import ControlServer, Reply
 from daemons.errors import UserError
 from daemons.locks import Lock
 from daemons.loop import Loop, Timer
-from daemons.switch_ports import CapturePort, Wiring, driver_values, make_driver, settings_of
+from daemons.switch_ports import CapturePort, Wiring, driver_values, make_driver
 from netvirt.link import Hello
 from netvirt.ports import Port
 from netvirt.ports.curve import Gatekeeper
@@ -75,21 +76,17 @@ class Switchd:
     # --- configuration
 
     def configure(self, args: dict[str, Any], reply: Reply) -> None:
-        config = args.get("config")
-        if not isinstance(config, dict) or not isinstance(config.get("ports"), list):
-            raise UserError("configure needs a 'config' with a list of 'ports'; see ARCHITECTURE.md")
-        wanted = {port["name"]: port for port in config["ports"]}
-        settings = {name: settings_of(port) for name, port in wanted.items()}
-        self._set_epoch(config.get("epoch", 0))
-        self.switch.plane.macs.ageing = config.get("ageing_s", 300)
-        self.switch.plane.set_mac_limit(config.get("mac_limit", 16384))
-        self._set_listeners(config.get("listen", []))
-        for name in [name for name in self.drivers if name not in wanted]:
+        wanted = switch_config.check(args.get("config"))
+        self._set_epoch(wanted.epoch)
+        self._set_listeners(wanted.listen)
+        self.switch.plane.macs.ageing = wanted.ageing_s
+        self.switch.plane.set_mac_limit(wanted.mac_limit)
+        for name in [name for name in self.switch.ports if name not in wanted.ports]:
             self._unplug(name)
             self.switch.remove_port(name)
-        self.config = config
-        for name, port in wanted.items():
-            self.switch.set_port(name, settings[name])
+        self.config = args["config"]
+        for name, port in wanted.ports.items():
+            self.switch.set_port(name, wanted.settings[name])
             if driver_values(port) != self._values.get(name):
                 self._unplug(name)
                 self._plug(name, port)
@@ -101,25 +98,29 @@ class Switchd:
         elif epoch != self.switch.epoch:
             raise UserError(f"{self.name} lives in epoch {self.switch.epoch} and can't change to {epoch}; restart it")
 
-    def _set_listeners(self, wanted: list[dict[str, Any]]) -> None:
-        endpoints = {listen["endpoint"]: listen for listen in wanted}
-        for endpoint in [endpoint for endpoint in self.listeners if endpoint not in endpoints]:
+    def _set_listeners(self, wanted: dict[str, dict[str, Any]]) -> None:
+        """First the new ones: if one of them can't be, nothing has changed."""
+        made: dict[str, ZmqListener] = {}
+        try:
+            for endpoint in wanted.keys() - self.listeners.keys():
+                made[endpoint] = self._listener(endpoint, wanted[endpoint].get("key_file"))
+        except PortError as error:
+            for listener in made.values():
+                listener.close()
+            raise UserError(f"switch {self.name}: {error}") from None
+        for endpoint in self.listeners.keys() - wanted.keys():
             gone = self.listeners.pop(endpoint)
             for name in list(gone.ports):
                 self._unplug(name)
             gone.close()
-        for endpoint, listen in endpoints.items():
-            if endpoint in self.listeners:
-                continue
-            key_file = listen.get("key_file")
-            if key_file and self._gatekeeper is None:
-                self._gatekeeper = Gatekeeper(self.loop, context(), self._allowed_keys)
-            try:
-                self.listeners[endpoint] = ZmqListener(
-                    self.loop, endpoint, name=self.name, epoch=self.switch.epoch, admit=self._admit, key_file=key_file
-                )
-            except PortError as error:
-                raise UserError(f"switch {self.name}: {error}") from None
+        self.listeners.update(made)
+
+    def _listener(self, endpoint: str, key_file: str | None) -> ZmqListener:
+        if key_file and self._gatekeeper is None:
+            self._gatekeeper = Gatekeeper(self.loop, context(), self._allowed_keys)
+        return ZmqListener(
+            self.loop, endpoint, name=self.name, epoch=self.switch.epoch, admit=self._admit, key_file=key_file
+        )
 
     def _allowed_keys(self) -> set[str]:
         return {key for port in self.config.get("ports", ()) for key in port.get("allow", ())}
@@ -156,6 +157,8 @@ class Switchd:
         if hello.role != "capture":
             known = ", ".join(self.drivers) or "none"
             return f"{self.name} has no port {hello.port} that waits for somebody; its ports are: {known}"
+        if key:  # a session given to somebody whom the listener then refuses would never end
+            return f"{self.name} shows its frames on this machine only, not over TCP"
         names = list(self.drivers) if hello.port == "*" else [hello.port]
         unknown = [name for name in names if name not in self.drivers]
         if unknown:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from netvirt.burst import Burst
+from netvirt.burst import Burst, BurstError
 from netvirt.dataplane.queue import Queue
 from netvirt.ports.errors import PortError
 from netvirt.ports.loop import Loop
@@ -33,9 +33,11 @@ class Nic:
         self.name = name
         self.mac = mac if mac is not None else _random_mac()
         self.dropped = 0
+        self.malformed = 0
+        self._closed = False
         self._loop = Loop()
         self._queue = Queue(SEND_QUEUE)
-        self._bursts: deque[bytes] = deque()
+        self._bursts: deque[Burst] = deque()
         self._waiting = 0
         self._frames: deque[bytes] = deque()
         self._looked = 0.0
@@ -83,7 +85,11 @@ class Nic:
         if self._waiting + len(message) > RECEIVE_QUEUE:
             self.dropped += int.from_bytes(message[4:8], "little")
             return
-        self._bursts.append(bytes(message))
+        try:
+            self._bursts.append(Burst.parse(message))
+        except BurstError:
+            self.malformed += 1
+            return
         self._waiting += len(message)
 
     def _until(self, ready: object, timeout: float | None) -> bool:
@@ -143,9 +149,9 @@ class Nic:
         """The next burst that came in, or None after `timeout` seconds (None: wait for ever)."""
         if not self._bursts and not self._until(lambda: bool(self._bursts), timeout):
             return None
-        message = self._bursts.popleft()
-        self._waiting -= len(message)
-        return Burst.parse(message)
+        burst = self._bursts.popleft()
+        self._waiting -= burst.nbytes
+        return burst
 
     def receive(self, timeout: float | None = 1.0) -> bytes | None:
         """The next frame, or None after `timeout` seconds (None: wait for ever)."""
@@ -163,11 +169,19 @@ class Nic:
         return self._loop.fileno()
 
     def statistics(self) -> dict[str, object]:
-        """The link's state and counters, and the frames dropped because nobody read them."""
-        return {**self._dialer.statistics(), "unread-drops": self.dropped, "queue": self._queue.statistics()}
+        """The link's state and counters, frames dropped because nobody read them, messages that were no bursts."""
+        return {
+            **self._dialer.statistics(),
+            "unread-drops": self.dropped,
+            "malformed": self.malformed,
+            "queue": self._queue.statistics(),
+        }
 
     def close(self) -> None:
-        """Unplug: what was sent before is delivered first."""
+        """Unplug: what was sent before is delivered first. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
         self._until(lambda: not len(self._queue), 0.5 if self.carrier else 0)
         self._dialer.close()
         self._until(lambda: self._dialer.closed, 1.0)

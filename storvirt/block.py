@@ -26,7 +26,8 @@ class BlockError(OSError):
 
 
 class Block(Protocol):
-    """offset and length are multiples of SECTOR and lie inside `size`: the edge (lun.py) has checked; here it is asserted."""
+    """offset and length are multiples of SECTOR and lie inside `size`: the edge (lun.py) has checked; here it is
+    asserted."""
 
     size: int  # bytes
     read_only: bool

@@ -1,4 +1,7 @@
-"""What every test has: a hard time limit, and (on demand) a home of its own that nothing may survive."""
+"""What every test has: a hard time limit, and (on demand) a home of its own that nothing may survive.
+
+Which tests run: those marked `long` only with VFAB_LONG=1; and with VFAB_CI=1 a test that is skipped has failed.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,48 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import pytest
 
 from daemons import process as processes
 
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 TIME_LIMIT = 120
 GRACE = 4.0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselected, not skipped: in CI nothing may be skipped, and the long ones are not meant to run there."""
+    if os.environ.get("VFAB_LONG") == "1":
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _no_skips((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """For `pytest.skip(allow_module_level=True)` and `importorskip`."""
+    return _no_skips((yield))
+
+
+def _no_skips(report: Report) -> Report:
+    expected = hasattr(report, "wasxfail")
+    if os.environ.get("VFAB_CI") == "1" and report.skipped and not expected:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{reason} - and with VFAB_CI=1 nothing may be skipped"
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -59,7 +59,7 @@ def read_key(path: str) -> tuple[str, str | None]:
         public, secret = value["public"], value.get("secret")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PortError(f"the key file {path} can't be read ({error}); remove it to have a new one made") from None
-    if not all(isinstance(key, str) and is_key(key) for key in (public, secret) if key is not None):
+    if not all(isinstance(key, str) and is_key(key) for key in (public, secret) if key is not None or key is public):
         raise PortError(f"the key file {path} holds no CURVE key; remove it to have a new one made")
     return public, secret
 

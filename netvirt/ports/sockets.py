@@ -25,7 +25,9 @@ SEND_MARK = 16384
 RECEIVE_MARK = 256
 CONNECTED = zmq.Event.HANDSHAKE_SUCCEEDED
 DISCONNECTED = zmq.Event.DISCONNECTED
-REFUSED = zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+# After these libzmq never dials again (session_base_t::engine_error ends the session); after all others it does.
+TURNED_AWAY = zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+REFUSED = TURNED_AWAY | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
 
 _context: tuple[int, zmq.Context[Any]] | None = None
 

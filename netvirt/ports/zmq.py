@@ -14,11 +14,13 @@ import zmq
 from netvirt import link as protocol
 from netvirt.ports import Loop, Queue, Timer
 from netvirt.ports.endpoint import parse_endpoint
-from netvirt.ports.sockets import CONNECTED, DISCONNECTED, REFUSED, dialling_socket, monitor_events
+from netvirt.ports.errors import PortError
+from netvirt.ports.sockets import CONNECTED, DISCONNECTED, REFUSED, TURNED_AWAY, dialling_socket, monitor_events
 
 # Messages taken in one go before others get their turn; also how far bursts grow in one round of the loop.
 TURN = 32
 RETRY_SOON, RETRY_LATER = 0.1, 2.0  # seconds until the next HELLO after a refusal
+UNANSWERED = 2.0  # seconds until the same HELLO is said again: a busy listener may pass over one
 LAST_WORD = 0.5  # seconds to wait for GONE
 FULL_RETRY = 0.001  # libzmq's own queue was full (it can't be, by credits); look again
 
@@ -54,6 +56,7 @@ class ZmqDialer:
         self._key_file = key_file
         self._link = protocol.Link(name, epoch, nonce=secrets.randbits(32))
         self._retry: Timer | None = None
+        self._redial: Timer | None = None
         self._counts: dict[str, int] = {}
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -68,7 +71,9 @@ class ZmqDialer:
         return self._link.peer
 
     def open(self) -> None:
-        socket = self._socket = dialling_socket(self._endpoint, self._key_file)
+        socket = dialling_socket(self._endpoint, self._key_file)
+        self._shut()
+        self._socket = socket
         self._monitor = socket.get_monitor_socket(CONNECTED | DISCONNECTED | REFUSED)
         self._loop.zmq(self._monitor, self._watch)
         self._loop.zmq(socket, self._readable)
@@ -89,19 +94,33 @@ class ZmqDialer:
             else:
                 self._count("handshake-refused")
                 self.refusal = "the listener does not know our key, or speaks no ZeroMQ"
+                if event & TURNED_AWAY and self._redial is None:
+                    self._redial = self._loop.call_later(RETRY_LATER, self._dial_anew)
+
+    def _dial_anew(self) -> None:
+        """With a fresh socket: a listener that did not know our key may have been told of it since."""
+        self._redial = None
+        try:
+            self.open()
+        except PortError as error:  # our own key file is gone, or somebody is just writing it
+            self.refusal = str(error)
+            self._redial = self._loop.call_later(RETRY_LATER, self._dial_anew)
 
     def _greet(self) -> None:
-        self._retry = None
+        self._no_retry()
         if self.closed or self._link.state == protocol.LEAVING:
             return
-        self._send(self._link.dial(self._endpoint.port, self._role))
+        self._say(self._link.dial(self._endpoint.port, self._role))
+
+    def _say(self, hello: bytes) -> None:
+        # The very same HELLO again and again: the answer to any of them is the answer to all.
+        self._send(hello)
+        self._retry = self._loop.call_later(UNANSWERED, lambda: self._say(hello))
 
     def _lost(self) -> None:
         leaving = self._link.state == protocol.LEAVING
         self._link.lost()
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._no_retry()
         self._set_carrier(False)
         if leaving:
             self._end()
@@ -114,9 +133,13 @@ class ZmqDialer:
                 self.flush()
 
     def _again(self, seconds: float) -> None:
+        self._no_retry()
+        self._retry = self._loop.call_later(seconds, self._greet)
+
+    def _no_retry(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
-        self._retry = self._loop.call_later(seconds, self._greet)
+            self._retry = None
 
     # --- messages in
 
@@ -152,6 +175,7 @@ class ZmqDialer:
         if event.answer is not None:
             self._send(event.answer)
         if event.what == "up":
+            self._no_retry()
             self.welcome, self.refusal = dict(event.info), ""
             self._set_carrier(True)
         elif event.what == "refused":
@@ -191,9 +215,7 @@ class ZmqDialer:
 
     def close(self) -> None:
         """Say goodbye; the socket goes when the peer has answered, or after half a second (`closed`)."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._no_retry()
         if self._link.state != protocol.UP or not self._send(self._link.leave()):
             self._end()
             return
@@ -201,19 +223,25 @@ class ZmqDialer:
         self._retry = self._loop.call_later(LAST_WORD, self._end)
 
     def _end(self) -> None:
-        if self.closed or self._socket is None or self._monitor is None:
-            self.closed = True
+        if self.closed:
             return
         self.closed = True
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._no_retry()
+        if self._redial is not None:
+            self._redial.cancel()
+            self._redial = None
         self._set_carrier(False)
+        self._shut()
+
+    def _shut(self) -> None:
+        if self._socket is None or self._monitor is None:
+            return
         self._loop.zmq(self._monitor, None)
         self._loop.zmq(self._socket, None)
         self._socket.disable_monitor()
         self._monitor.close()  # disable_monitor() only forgets it
         self._socket.close()
+        self._socket = self._monitor = None
 
     def statistics(self) -> dict[str, int | str]:
         return {"state": self._link.state, "peer": self._link.peer, **self._counts}

@@ -1,5 +1,5 @@
-"""The pool: members, slabs, grains, log, map, commit ring. This page is the one place that explains the on-disk format's
-ideas and why no crash loses data; `format.py` has the bytes.
+"""The pool: members, slabs, grains, log, map, commit ring. This page is the one place that explains the on-disk
+format's ideas and why no crash loses data; `format.py` has the bytes.
 
 # One primitive
 Write a grain to new space, then switch its pointer. Nothing that is live is ever overwritten, so there is no
@@ -7,19 +7,19 @@ read-modify-write of a stripe, no write hole, and no difference between healthy 
 
 # Words
 - *Member*: a backing file. *Extent*: a piece of a member, of one size in the whole pool (4 MiB).
-- *Slab*: extents of different members with one RAID profile, cut from wherever space is free. A slab of profile (k data,
-  m parity or copies) is divided into *slots*; slot i lies at the same place in each of its extents.
-- *Grain*: the unit of mapping (32 KiB by default). Its bytes are dealt over k columns of `ceil(grain / k)` bytes, rounded
-  up to 512, and parity is computed over exactly these: a slot holds one whole stripe. `raid/layout.py` chooses the widest
-  k whose padding stays under 5 %.
-- *Sequence number*: a u64 that counts the log's records from the pool's creation on and never repeats. It is the birth
-  generation of a grain and the time in every argument below.
+- *Slab*: extents of different members with one RAID profile, cut from wherever space is free. A slab of profile (k
+  data, m parity or copies) is divided into *slots*; slot i lies at the same place in each of its extents.
+- *Grain*: the unit of mapping (32 KiB by default). Its bytes are dealt over k columns of `ceil(grain / k)` bytes,
+  rounded up to 512, and parity is computed over exactly these: a slot holds one whole stripe. `raid/layout.py`
+  chooses the widest k whose padding stays under 5 %.
+- *Sequence number*: a u64 that counts the entries of the log's records from the pool's creation on and never repeats.
+  It is the birth generation of a grain and the time in every argument below.
 - *Map*: for each volume a tree of pages. A leaf entry says of one grain: slab, slot, birth, and the CRC32C of each
   4 KiB block, seeded with (volume, grain number, birth), so that a stale or misplaced block does not verify.
 - *Log*: records in segments (extents mirrored on one member more than the pool's volumes may lose). A record is
-  `header | payload | crc`; the crc covers pool, segment, sequence number and content. Kinds: BLOCKS (4 KiB blocks written
-  by small requests, with payload), SWITCH (grain g is now at slot s, with its CRCs; no payload), ZERO (blocks or grains that
-  are trimmed), FLUSHED (all records below n had been made durable).
+  `header | payload | crc`; the crc covers pool, segment, sequence number and content. Kinds: BLOCKS (4 KiB blocks
+  written by small requests, with payload), SWITCH (grain g is now at slot s, with its CRCs; no payload), ZERO (blocks
+  or grains that are trimmed), FLUSHED (all records below n had been made durable).
 - *Checkpoint*: dirty pages are written to new space, everything is made durable, then one *commit record* is written to
   the ring on every member: number, hash of its parent, member table with states, roots, where the log begins, crc.
 
@@ -28,63 +28,75 @@ A block's newest content is: its newest live BLOCKS or ZERO record if there is o
 slot, else zeros. A log block of sequence n is *live* if n is greater than the birth of its grain's map entry.
 
 # Writing, healthy or degraded (they do not differ)
-Small: the blocks are appended to the log's segment, on all its copies, then answered. A request that does not cover whole
-blocks is completed from the newest content first. Large: whole grains are written to new slots (data and parity), then a
-SWITCH record is appended, then answered. Destaging gathers a grain's live log blocks over its old content into a new slot
-and appends a SWITCH. Space that a SWITCH, a ZERO or a checkpoint frees is reused only after a later commit record is durable.
-If a member fails a write, it is marked *out* in a new commit record on all others before the write is answered; slots that
-are written from then on leave its column out; log segments and metadata move to members that are in.
+Small: the blocks are appended to the log's segment, on all its copies, then answered. A request that does not cover
+whole blocks is completed from the newest content first. Large: whole grains are written to new slots (data and
+parity), then a SWITCH record is appended, then answered. Destaging gathers a grain's live log blocks over its old
+content into a new slot and appends a SWITCH. Space that a SWITCH, a ZERO or a checkpoint frees is reused only after a
+later commit record is durable. If a member fails a write, it is marked *out* in a new commit record on all others
+before the write is answered; slots that are written from then on leave its column out; log segments and metadata move
+to members that are in.
 
 # Rebuilding
-A slab's lost column is rebuilt into a new extent on another member: from the moment this begins, new slots are written
-there too; the slots in use are reconstructed there one after the other; then the slab table names the new extent, with the
-next commit record. Until then reads treat the column as missing, so nothing needs to be known of how far it came: after a
-crash the slab begins again. It is the same primitive, an extent at a time: read k columns, write one.
+A slab's lost column is rebuilt into a new extent on another member: from the moment this begins, new slots are
+written there too; the slots in use are reconstructed there one after the other; then the slab table names the new
+extent, with the next commit record. Until then reads treat the column as missing, so nothing needs to be known of how
+far it came: after a crash the slab begins again. It is the same primitive, an extent at a time: read k columns, write
+one.
 
 # Promises
 A. *Acknowledged* = the bytes are in files' page caches before the answer. Nothing needed lives in the process alone.
 B. *Completed FLUSH (or FUA)* = every member that was written to since has been fsynced, all of them, in any order.
 
 # The crash story
-Opening: the newest valid commit record whose hash chain holds is found on the members; then the log is replayed from where
-it says, in order of sequence numbers, up to the first number that is valid on none of the copies; then, before anybody may
-read, a checkpoint makes this state the only one there is. Replay applies a SWITCH only if its grain verifies (all blocks,
-from what redundancy there is) and its sequence number is above the entry's birth; a record that fails this never happened,
-unless a FLUSHED record above it says that it was durable: then the block is reported as damaged, not silently older.
+Opening: the newest valid commit record whose hash chain holds is found on the members; then the log is replayed from
+where it says, in order of sequence numbers, up to the first number that is valid on none of the copies; then, before
+anybody may read, a checkpoint makes this state the only one there is. Replay applies a SWITCH only if its grain
+verifies (all blocks, from what redundancy there is) and its sequence number is above the entry's birth; a record that
+fails this never happened, unless a FLUSHED record above it says that it was durable: then the block is reported as
+damaged, not silently older.
 
-1. kill -9, anywhere. What was pwritten is in the page cache, whole or cut at any byte (a pwrite may be cut short by the
-   signal between pages). An answered request has its record whole on every copy, and so below the log's end; its grain's
-   columns were written before the record. So it is replayed: promise A. An unanswered one has a whole record or a torn
-   one: it happened or did not, whole per record; a request split over several records may have happened in part, at block
-   boundaries, which every disk may do.
-2. Power loss, anywhere. Of the writes since the last fsync of each file any subset survives, each whole, lost, or torn at
-   sectors. Before a completed FLUSH all was fsynced, so all its records and grains verify: promise B. Behind it, records are
-   found up to the first hole. A SWITCH that survived without its grain fails verification and never happened; the old grain is
-   untouched, because the space a SWITCH frees is not reused before a commit. A BLOCKS record carries its own payload and crc.
-   So each unflushed sector is old or new.
-3. A torn log record at the end: its crc fails, the log ends there. A hole in the middle (later records survived): the log
-   ends at the hole. What lies above it is never mistaken for new: the checkpoint after replay begins a new segment, segments
-   are known by the commit record and not by what lies in them, and every opening skips 2^24 sequence numbers.
-4. A torn commit record: its crc fails; the one before it, in another place of the ring, is valid, and everything it refers
-   to is still there (space it frees is reused only after it is durable; space the torn one frees is not reused yet).
-   The ring has 64 places, so a commit never overwrites its parent.
+1. kill -9, anywhere. What was pwritten is in the page cache, whole or cut at any byte (a pwrite may be cut short by
+   the signal between pages). An answered request has its record whole on every copy, and so below the log's end; its
+   grain's columns were written before the record. So it is replayed: promise A. An unanswered one has a whole record
+   or a torn one: it happened or did not, whole per record; a request split over several records may have happened in
+   part, at block boundaries, which every disk may do.
+2. Power loss, anywhere. Of the writes since the last fsync of each file any subset survives, each whole, lost, or
+   torn at sectors. Before a completed FLUSH all was fsynced, so all its records and grains verify: promise B. Behind
+   it, records are found up to the first hole. A SWITCH that survived without its grain fails verification and never
+   happened; the old grain is untouched, because the space a SWITCH frees is not reused before a commit. A BLOCKS
+   record carries its own payload and crc. So each unflushed sector is old or new.
+3. A torn log record at the end: its crc fails, the log ends there. A hole in the middle (later records survived): the
+   log ends at the hole. What lies above it is never mistaken for new: the checkpoint after replay begins a new
+   segment, segments are known by the commit record and not by what lies in them, and every opening skips 2^24
+   sequence numbers.
+4. A torn commit record: its crc fails; the one before it, in another place of the ring, is valid, and everything it
+   refers to is still there (space it frees is reused only after it is durable; space the torn one frees is not reused
+   yet). The ring has 16 places. Some commit records are written without waiting for them to be durable (a new slab, a
+   new segment, a member out); before the 14th of these in a row everything is fsynced, so the newest durable one is
+   never overwritten by one that is not.
 5. A crash during a checkpoint: new pages lie in space that the durable commit record calls free. They are forgotten.
-6. A crash during replay or its checkpoint: replay changes nothing but free space until its commit record; it is begun again.
-   Replay is a function of what is on the members, so it comes to the same state, if the same members are there.
-7. Members lost on top, up to what a volume tolerates: the commit ring is on every member; pages and log segments have one copy
-   more than may be lost; slots have their redundancy. The checkpoint at opening comes before the first read, so a copy
-   of the log's tail that only the lost member had is either in it or was never shown to anybody.
-8. A member fails, then the machine: the commit record that calls it out was written to all others before the write it missed
-   was answered. If power is lost before that record is durable, so are (perhaps) the writes it missed, and what that member
-   holds is stale at most in slots whose entries have another birth: it does not verify and is rebuilt.
-9. A member comes back with an old commit record: the newest record calls it out, or has a higher number. It is not written
-   to, and not read from, until it was brought up to date by birth: only slots born after its last commit are copied.
+6. A crash during replay or its checkpoint: replay changes nothing but free space until its commit record; it is begun
+   again. Replay is a function of what is on the members, so it comes to the same state, if the same members are
+   there.
+7. Members lost on top, up to what a volume tolerates: the commit ring is on every member; pages and log segments have
+   one copy more than may be lost; slots have their redundancy. The checkpoint at opening comes before the first read,
+   so a copy of the log's tail that only the lost member had is either in it or was never shown to anybody.
+8. A member fails, then the machine: the commit record that calls it out was written to all others before the write it
+   missed was answered. If power is lost before that record is durable, so are (perhaps) the writes it missed, and
+   what that member holds is stale at most in slots whose entries have another birth: it does not verify and is
+   rebuilt.
+9. A member comes back with an old commit record: the newest record calls it out, or has a higher number. It is not
+   written to, and not read from, until it was brought up to date by birth: only slots born after its last commit are
+   copied.
 10. Two heads with one parent, both valid: the pool was assembled in two halves. It is refused, and both are shown.
-11. Degraded, then power loss: new slots are written with the columns that are left; their parity covers the missing one. There
+11. Degraded, then power loss: new slots are written with the columns that are left; their parity covers the missing
+    one. There
    is no old parity to be inconsistent with.
-12. Host trouble (ENOSPC, EDQUOT or EIO on all members at once) is not member trouble: the pool suspends, answers nothing,
-   forgets nothing, and goes on when a write succeeds. An fsync that fails ends that member for good (the kernel may have dropped
-   the pages: the next fsync would lie).
-13. A flipped or stale block: its CRC fails, the others of its stripe rebuild it, the grain is written to a new slot, the
+12. Host trouble (ENOSPC, EDQUOT or EIO on all members at once) is not member trouble: the pool suspends, answers
+    nothing,
+   forgets nothing, and goes on when a write succeeds. An fsync that fails ends that member for good (the kernel may
+   have dropped the pages: the next fsync would lie).
+13. A flipped or stale block: its CRC fails, the others of its stripe rebuild it, the grain is written to a new slot,
+    the
    event is counted by member and offset. If it can't be rebuilt, reading that block, and nothing else, is an I/O error.
 """

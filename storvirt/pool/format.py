@@ -12,11 +12,11 @@ A member, little-endian throughout:
 | 8 MiB | | extents, one after the other |
 
 Superblock, 512 bytes of 4096: magic `VFABPOOL`, u32 format, u32 crc (of the 512 bytes with this field 0), then see
-`_SUPER`. Features follow the rule of ext4 and ZFS: a *compatible* one may be ignored, a *read-only compatible* one that is
-unknown allows reading only, an *incompatible* one that is unknown is refused.
+`_SUPER`. Features follow the rule of ext4 and ZFS: a *compatible* one may be ignored, a *read-only compatible* one
+that is unknown allows reading only, an *incompatible* one that is unknown is refused.
 
-Commit record: magic `VFCOMMIT`, u32 length, u32 crc (of the length, with this field 0), u64 number, 32 bytes SHA-256 of the
-parent record, then members, slabs, volumes and the log's segments as tables, each a u32 count and its rows.
+Commit record: magic `VFCOMMIT`, u32 length, u32 crc (of the length, with this field 0), u64 number, 32 bytes SHA-256
+of the parent record, then members, slabs, volumes and the log's segments as tables, each a u32 count and its rows.
 """
 
 from __future__ import annotations
@@ -166,8 +166,16 @@ class VolumeRow(NamedTuple):
     root: PagePointer
 
 
+class SegmentRow(NamedTuple):
+    """One segment of the log: its slab, the number of its first entry, and where it ends (0: it is still written)."""
+
+    slab: int
+    first: int
+    end: int
+
+
 class Commit(NamedTuple):
-    """All that a pool is at one moment, but for what the log adds. `sequence`: the first number that the log may use."""
+    """All that a pool is at one moment, but for what the log adds. `sequence`: all entries below it are in the map."""
 
     number: int
     parent: bytes  # SHA-256 of the parent record
@@ -177,14 +185,16 @@ class Commit(NamedTuple):
     members: tuple[MemberRow, ...]
     slabs: tuple[SlabRow, ...]
     volumes: tuple[VolumeRow, ...]
-    segments: tuple[int, ...]  # slabs of the log, oldest first
+    segments: tuple[SegmentRow, ...]  # of the log, oldest first
 
 
 _COMMIT = struct.Struct("<8sIIQ32sQII")
+COMMIT_HEAD = _COMMIT.size  # enough to tell how long a record is
 _MEMBER = struct.Struct("<16sIQQ")
 _SLAB = struct.Struct("<IBBBBI")
 _COLUMN = struct.Struct("<BI")
 _VOLUME = struct.Struct("<I64sQIBBIIIQ")
+_SEGMENT = struct.Struct("<IQI")
 _U32 = struct.Struct("<I")
 
 
@@ -200,11 +210,14 @@ def pack_commit(commit: Commit) -> bytes:
     for volume in commit.volumes:
         head = (volume.volume, volume.name.encode(), volume.size, volume.grain, volume.profile, volume.levels)
         parts.append(_VOLUME.pack(*head, *volume.root))
-    parts.append(struct.pack(f"<I{len(commit.segments)}I", len(commit.segments), *commit.segments))
+    parts.append(_U32.pack(len(commit.segments)))
+    parts += [_SEGMENT.pack(*row) for row in commit.segments]
     body = b"".join(parts)
     length = _COMMIT.size + len(body)
     if length > RING_PLACE_SIZE:
-        raise FormatError(f"a commit record of {length} bytes; its place has {RING_PLACE_SIZE}: the pool has too many slabs")
+        raise FormatError(
+            f"a commit record of {length} bytes; its place has {RING_PLACE_SIZE}: the pool has too many slabs"
+        )
 
     def packed(crc: int) -> bytes:
         head = (COMMIT_MAGIC, length, crc, commit.number, commit.parent, commit.sequence)
@@ -258,12 +271,12 @@ def unpack_commit(data: bytes) -> Commit:
     _magic, _length, crc, number, parent, sequence, next_slab, next_volume = _COMMIT.unpack_from(data)
     if crc32c(0, data[:12] + bytes(4) + data[16:]) != crc:
         raise FormatError(f"commit record {number} is torn (its checksum does not fit)")
-    reader = _Reader(data, _COMMIT.size)
-    members = tuple(MemberRow(*reader.take(_MEMBER)) for _ in range(reader.count(MAX_MEMBERS)))  # type: ignore[arg-type]
-    slabs = tuple(_unpack_slab(reader) for _ in range(reader.count(RING_PLACE_SIZE)))
-    volumes = tuple(_unpack_volume(reader) for _ in range(reader.count(RING_PLACE_SIZE)))
-    segments = tuple(reader.take(_U32)[0] for _ in range(reader.count(RING_PLACE_SIZE)))
-    return Commit(number, parent, sequence, next_slab, next_volume, members, slabs, volumes, segments)  # type: ignore[arg-type]
+    reader = _Reader(data, _COMMIT.size) members = tuple(MemberRow(*reader.take(_MEMBER)) for _ in
+    range(reader.count(MAX_MEMBERS)))  # type: ignore[arg-type] slabs = tuple(_unpack_slab(reader) for _ in
+    range(reader.count(RING_PLACE_SIZE))) volumes = tuple(_unpack_volume(reader) for _ in
+    range(reader.count(RING_PLACE_SIZE))) segments = tuple(SegmentRow(*reader.take(_SEGMENT)) for _ in
+    range(reader.count(RING_PLACE_SIZE)))  # type: ignore[arg-type] return Commit(number, parent, sequence, next_slab,
+    next_volume, members, slabs, volumes, segments)
 
 
 def _unpack_slab(reader: _Reader) -> SlabRow:

@@ -39,13 +39,6 @@ typedef uint32_t (*crc_function)(uint32_t crc, const uint8_t *p, size_t n); /* m
 static uint32_t crc_slices[8][256];
 static uint32_t crc_skip_long[4][256], crc_skip_short[4][256]; /* the register after so many zero bytes */
 
-/* x^n modulo the polynomial, reflected. */
-static uint32_t crc_power(unsigned n) {
-    uint32_t v = 0x80000000u; /* x^0 */
-    while (n--) v = (v >> 1) ^ (v & 1 ? CRC_POLYNOMIAL : 0);
-    return v;
-}
-
 static inline uint64_t crc_load(const uint8_t *p) {
     uint64_t v;
     memcpy(&v, p, 8);
@@ -74,25 +67,25 @@ static inline uint32_t crc_skip(uint32_t table[4][256], uint32_t crc) {
 }
 
 /* The two instruction sets differ in the name of the instruction only. */
-#define CRC_BY_INSTRUCTION(NAME, TARGET, STEP1, STEP8)                                                    \
-    TARGET static inline uint32_t NAME##_three(uint32_t crc, const uint8_t *p, size_t stream,             \
-                                               uint32_t skip[4][256]) {                                   \
-        uint64_t a = crc, b = 0, c = 0;                                                                   \
-        for (size_t i = 0; i < stream; i += 8) {                                                          \
-            a = STEP8(a, crc_load(p + i));                                                                \
-            b = STEP8(b, crc_load(p + stream + i));                                                       \
-            c = STEP8(c, crc_load(p + 2 * stream + i));                                                   \
-        }                                                                                                 \
-        return crc_skip(skip, crc_skip(skip, (uint32_t)a) ^ (uint32_t)b) ^ (uint32_t)c;                   \
-    }                                                                                                     \
-    TARGET static uint32_t NAME(uint32_t crc, const uint8_t *p, size_t n) {                               \
-        for (; n >= 3 * CRC_LONG; p += 3 * CRC_LONG, n -= 3 * CRC_LONG)                                   \
-            crc = NAME##_three(crc, p, CRC_LONG, crc_skip_long);                                          \
-        for (; n >= 3 * CRC_SHORT; p += 3 * CRC_SHORT, n -= 3 * CRC_SHORT)                                \
-            crc = NAME##_three(crc, p, CRC_SHORT, crc_skip_short);                                        \
-        for (; n >= 8; p += 8, n -= 8) crc = (uint32_t)STEP8(crc, crc_load(p));                           \
-        while (n--) crc = STEP1(crc, *p++);                                                               \
-        return crc;                                                                                       \
+#define CRC_BY_INSTRUCTION(NAME, TARGET, STEP1, STEP8)                                                      \
+    TARGET static inline uint32_t NAME##_three(uint32_t crc, const uint8_t *p, size_t stream,               \
+                                               uint32_t skip[4][256]) {                                     \
+        uint64_t a = crc, b = 0, c = 0;                                                                     \
+        for (size_t i = 0; i < stream; i += 8) {                                                            \
+            a = STEP8(a, crc_load(p + i));                                                                  \
+            b = STEP8(b, crc_load(p + stream + i));                                                         \
+            c = STEP8(c, crc_load(p + 2 * stream + i));                                                     \
+        }                                                                                                   \
+        return crc_skip(skip, crc_skip(skip, (uint32_t)a) ^ (uint32_t)b) ^ (uint32_t)c;                     \
+    }                                                                                                       \
+    TARGET static uint32_t NAME(uint32_t crc, const uint8_t *p, size_t n) {                                 \
+        for (; n >= 3 * CRC_LONG; p += 3 * CRC_LONG, n -= 3 * CRC_LONG)                                     \
+            crc = NAME##_three(crc, p, CRC_LONG, crc_skip_long);                                            \
+        for (; n >= 3 * CRC_SHORT; p += 3 * CRC_SHORT, n -= 3 * CRC_SHORT)                                  \
+            crc = NAME##_three(crc, p, CRC_SHORT, crc_skip_short);                                          \
+        for (; n >= 8; p += 8, n -= 8) crc = (uint32_t)STEP8(crc, crc_load(p));                             \
+        while (n--) crc = STEP1(crc, *p++);                                                                 \
+        return crc;                                                                                         \
     }
 
 #if defined(__x86_64__)
@@ -105,6 +98,13 @@ CRC_BY_INSTRUCTION(crc_sse42, CRC_SSE, _mm_crc32_u8, _mm_crc32_u64)
 /* To move 16 bytes (lo, hi) by d bits is lo * x^(d + 64) + hi * x^d; 33 is what the reflected product is off by. */
 typedef struct { uint64_t lo, hi; } crc_fold;
 static crc_fold crc_fold_2048, crc_fold_512, crc_fold_128;
+
+/* x^n modulo the polynomial, reflected. */
+static uint32_t crc_power(unsigned n) {
+    uint32_t v = 0x80000000u; /* x^0 */
+    while (n--) v = (v >> 1) ^ (v & 1 ? CRC_POLYNOMIAL : 0);
+    return v;
+}
 
 static crc_fold crc_make_fold(unsigned bits) {
     crc_fold k = {crc_power(bits + 64 - 33), crc_power(bits - 33)};
@@ -146,7 +146,8 @@ CRC_BY_INSTRUCTION(crc_arm, __attribute__((target("+crc"))), __crc32cb, __crc32c
 
 /* The ways that this processor can go, the fastest last. */
 #define CRC_PATHS 3
-static struct { const char *name; crc_function run; } crc_paths[CRC_PATHS];
+typedef struct { const char *name; crc_function run; } crc_path;
+static crc_path crc_paths[CRC_PATHS];
 static int crc_path_count;
 static crc_function crc_best;
 

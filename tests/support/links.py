@@ -1,4 +1,4 @@
-"""Ends of links for tests: a driver with its queue, everything it reported, and a loop that is run until something is so.
+"""Ends of links for tests: a driver with its queue and everything it reported, and loops run until something is so.
 
 Knows: ZmqDialer, ListenPort and their listener, all in one process. Refuses to know: switches.
 """
@@ -20,7 +20,7 @@ from netvirt.ports.sockets import context
 from netvirt.ports.zmq import ZmqDialer
 from netvirt.ports.zmq_listener import ListenPort, ZmqListener
 
-PATIENCE = 30.0  # seconds until a condition that never comes true is given up
+PATIENCE = 20.0  # seconds until a condition that never comes true is given up
 
 
 def frame(number: int, size: int = 60) -> bytes:

@@ -14,7 +14,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 ROOMS = ("netvirt", "storvirt", "daemons", "tools")
 # Cython is no Python to `ast`, so its imports are found by pattern; `cimport` counts as an import.
-_CYTHON = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+c?import|c?import[ \t]+([\w.]+(?:[ \t]*,[ \t]*[\w.]+)*))", re.M)
+_CYTHON = re.compile(
+    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+c?import|c?import[ \t]+([\w.]+(?:[ \t]*,[ \t]*[\w.]+)*))", re.M
+)
 
 
 class Source(NamedTuple):
@@ -81,7 +83,7 @@ def functions(source: Source) -> Iterator[Function]:
             yield Function(f"{source.path}:{node.lineno}", node.name, node.end_lineno - node.lineno + 1)
 
 
-_CYTHON_DEF = re.compile(r"^([ ]*)(?:def|cdef|cpdef)\b[^=]*?(\w+)\(.*$")
+_CYTHON_DEF = re.compile(r"^([ ]*)(?:def|cdef|cpdef)\b(?![ ]+class\b)[^=]*?(\w+)\(.*$")
 
 
 def _cython_functions(source: Source) -> Iterator[Function]:

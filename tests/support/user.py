@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -72,3 +73,9 @@ def left_in(folder: Path) -> list[str]:
     """Everything below a folder but folders, relative to it: sockets, locks, logs, keys."""
     found = (Path(where, name) for where, _, names in os.walk(folder) for name in names)
     return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody had a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

@@ -37,6 +37,7 @@ def test_every_file_says_first_what_it_knows() -> None:
 def test_the_rule_can_count() -> None:
     python = Source("x.py", "class A:\n    def f(self):\n        a = 1\n\n        return a\n\n\nx = 1\n")
     assert [(f.name, f.where, f.lines) for f in functions(python)] == [("f", "x.py:2", 4)]
-    text = "cdef inline int f(int a,\n                  int b) noexcept nogil:\n    return a\n\n\ncdef class B:\n    def g(self):\n        pass\n"
+    text = "cdef inline int f(int a,\n        int b) noexcept nogil:\n    return a\n\n\ncdef class B(A):\n"
+    text += "    def g(self):\n        pass\n"
     compiled = Source("x.pyx", text)
     assert [(f.name, f.where, f.lines) for f in functions(compiled)] == [("f", "x.pyx:1", 3), ("g", "x.pyx:7", 2)]

@@ -1,4 +1,4 @@
-"""One link's state machine, both ends, without sockets: every state with every kind, credits, nonces, epochs, goodbye."""
+"""One link's state machine without sockets: every state with every kind, credits, nonces, epochs, goodbye."""
 
 from __future__ import annotations
 
@@ -88,7 +88,20 @@ def test_a_hello_with_one_wrong_value_is_junk(key: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"{", b"[]", b"1", b'"x"', b"null", b"\xff\xfe", b"[" * 5000, b"NaN", b"{}" + b" " * 5000, b"9" * 4096, b'{"a":'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"1",
+        b'"x"',
+        b"null",
+        b"\xff\xfe",
+        b"[" * 5000,
+        b"NaN",
+        b"{}" + b" " * 5000,
+        b"9" * 4096,
+        b'{"a":',
+    ],
 )
 def test_a_greeting_that_is_no_object_is_junk(text: bytes) -> None:
     with pytest.raises(LinkError) as caught:
@@ -185,7 +198,9 @@ def test_every_state_with_every_kind(state: str, kind: int) -> None:
 
 
 @pytest.mark.parametrize("state", [DOWN, WAITING, UP, LEAVING])
-@pytest.mark.parametrize("message", [b"", b"V", b"VB\x01", bytes(15), bytes(16), b"VB\x02\x05" + bytes(12), b"VB\x01\x07" + bytes(12)])
+@pytest.mark.parametrize(
+    "message", [b"", b"V", b"VB\x01", bytes(15), bytes(16), b"VB\x02\x05" + bytes(12), b"VB\x01\x07" + bytes(12)]
+)
 def test_what_is_no_message_at_all(state: str, message: bytes) -> None:
     link = in_state(state)
     before = values(link)

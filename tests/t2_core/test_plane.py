@@ -155,13 +155,18 @@ def test_offload_and_runts_and_a_cut_message_are_counted_and_the_rest_goes_on() 
 def test_the_largest_frame_passes_tagged_and_untagged_and_a_smaller_port_drops_its_copy() -> None:
     bench = Bench({**PORTS, "b10": PortSettings("access", 10, mtu=1500)})
     large = IP[:2] + bytes(9216)
-    assert bench.send("a10", ALL + A + large) == {"t": [ALL + A + tag(10, 1) + large], "n": [ALL + A + tag(10, 1) + large]}
+    assert bench.send("a10", ALL + A + large) == {
+        "t": [ALL + A + tag(10, 1) + large],
+        "n": [ALL + A + tag(10, 1) + large],
+    }
     assert bench.drops("b10") == {"oversize": 1}
     assert "a10" in bench.send("t", ALL + B + tag(10) + large)
 
 
 def test_an_mtu_is_no_larger_than_what_a_burst_can_carry_with_tags() -> None:
-    bench = Bench({"a": PortSettings("access", 10, mtu=65_535), "t": PortSettings("trunk", 0, frozenset({10}), mtu=65_535)})
+    bench = Bench(
+        {"a": PortSettings("access", 10, mtu=65_535), "t": PortSettings("trunk", 0, frozenset({10}), mtu=65_535)}
+    )
     largest = ALL + A + IP[:2] + bytes(65_535)
     assert bench.send("a", largest) == {"t": [ALL + A + tag(10) + largest[12:]]}
     with pytest.raises(ValueError, match="65535"):
@@ -273,7 +278,8 @@ def test_a_port_may_change_its_vlan_and_leaves_nothing_behind() -> None:
     "settings",
     [
         PortSettings("access", 0), PortSettings("access", 4095), PortSettings("access", 10, priority=8),
-        PortSettings("hybrid", 10), PortSettings("trunk", 0, frozenset({0})), PortSettings("trunk", 0, frozenset({4095})),
+        PortSettings("hybrid", 10), PortSettings("trunk", 0, frozenset({0})),
+        PortSettings("trunk", 0, frozenset({4095})),
         PortSettings("access", 10, state="asleep"), PortSettings("access", 10, mtu=70_000),
     ],
 )  # fmt: skip

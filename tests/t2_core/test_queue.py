@@ -154,7 +154,9 @@ def test_what_can_be_no_frame_is_a_mistake_not_a_drop(size: int) -> None:
     assert queue.statistics()["drops"] == {}
 
 
-@pytest.mark.parametrize("message", [b"", bytes(16), b"VB\x01\x05" + bytes(12), b"VB\x01\0" + bytes(12) + b"\x0e" + bytes(30)])
+@pytest.mark.parametrize(
+    "message", [b"", bytes(16), b"VB\x01\x05" + bytes(12), b"VB\x01\0" + bytes(12) + b"\x0e" + bytes(30)]
+)
 def test_what_is_no_burst_is_a_value_error(message: bytes) -> None:
     with pytest.raises(ValueError):
         Queue().append_burst(message)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,9 @@ import pytest
 from netvirt.dataplane.queue import Queue
 from netvirt.ports.loop import Loop
 from netvirt.ports.qemu import QemuPort, Role
+from netvirt.ports.zmq_listener import ZmqListener
 from tests.support.contracts import check_port
 from tests.support.links import End, dialer, listen_port, listener, run_until
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vf-", dir="/tmp") as name:
-        yield Path(name)
 
 
 class _ZmqRig:
@@ -57,6 +51,7 @@ class DialerRig(_ZmqRig):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._ours(dialer(self.loop, self.url + "#eth1", limit=1 << 20))
+        self.listener: ZmqListener | None = None
 
     def peer_comes(self) -> None:
         self.listener = listener(self.peer_loop, self.url)
@@ -65,11 +60,13 @@ class DialerRig(_ZmqRig):
 
     def peer_goes(self) -> None:
         self._say_goodbye()
+        assert self.listener is not None
         self.listener.close()
+        self.listener = None
 
     def close(self) -> None:
         self.port.close()
-        if hasattr(self, "peer"):
+        if self.listener is not None:
             self.peer.driver.close()
             self.listener.close()
         self.loop.close()

@@ -52,9 +52,9 @@ def environments(home: Path) -> list[dict[str, str]]:
 
 
 def folders(home: Path) -> set[Path]:
-    """The run folders of the demo that runs now: not this test's own."""
-    places = {Path(each.get("XDG_RUNTIME_DIR", "/")) for each in environments(home)}
-    return {place.parent for place in places if place.parent.name.startswith("vf-demo-")}
+    """The folders of the demo that runs now, which has its own ones."""
+    places = {Path(each[name]) for each in environments(home) for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME")}
+    return {place.parent for place in places if home not in place.parents}
 
 
 def test_it_shows_what_it_should_and_leaves_a_picture_and_nothing_else(home: Path, work: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_picture_is_svg_that_names_every_node(home: Path, work: Path) -> Non
     assert all(re.search(rf"\b{name}\b", words) for name in ("s1", "s2", "h1", "h2", "h3", "h4", "office", "lab"))
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_demo_that_is_interrupted_leaves_nothing(home: Path, work: Path, signum: signal.Signals) -> None:
     with subprocess.Popen(
         [BIN / "vfab", "demo"], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -83,10 +83,11 @@ def test_a_demo_that_is_interrupted_leaves_nothing(home: Path, work: Path, signu
         assert demo.stdout is not None
         assert any("Lab two-switches is up" in line for line in demo.stdout)
         used = folders(home)
+        assert [name for name in left_in(*used) if name.endswith("s1.zmq")], "its sockets are in a folder of its own"
         os.killpg(demo.pid, signum)  # as a terminal does it
         _, said = demo.communicate(timeout=SECONDS)
-    assert used and "Traceback" not in said, said
-    assert demo.returncode == 130 if signum == signal.SIGINT else demo.returncode in (143, -signal.SIGTERM)
+    assert len(used) == 1 and "Traceback" not in said, said
+    assert demo.returncode == 128 + signum
     until(lambda: environments(home) == [], what="the end of all processes")
     assert not any(folder.exists() for folder in used)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from netvirt import Nic
 from tests.support import pcapng
-from tests.support.user import BIN, SECONDS, left_in, run, vfab
+from tests.support.user import BIN, SECONDS, free_port, left_in, run, vfab
 from tests.support.waiting import until
 from tools.vfab import VERBS
 
@@ -77,12 +78,23 @@ def test_only_those_who_share_a_vlan_are_reached(folder: Path) -> None:
     vfab("up", "mine.fab.yml")
     answered = {(pair["source"], pair["target"]) for pair in vfab("pingall", "--json").json["pairs"] if pair["reached"]}
     assert answered == {("h1", "h3"), ("h3", "h1")}
-    assert vfab("attach", "s1:eth5", "--for", "qemu").out.startswith('-netdev "stream,id=n0,server=on,addr.type=unix')
+
+
+def test_what_to_paste_for_a_virtual_machine_is_what_attach_prints(folder: Path) -> None:
+    """But for the lab's id and the MAC address, for which the README has dots."""
+    (told,) = (text for kind, text in BLOCKS if kind == "text" and "qemu-system" in text)
+    netdev, device = re.findall(r"-(?:netdev|device) (\S+)", told)
+    (folder / "mine.fab.yml").write_text(block("yaml"))
+    vfab("up", "mine.fab.yml")
+    printed = vfab("attach", "s1:eth5", "--for", "qemu").out
+    before, _, _ = netdev.partition("addr.path=")
+    assert f'-netdev "{before}addr.path={os.environ["XDG_RUNTIME_DIR"]}/virtfab/mine-' in printed
+    assert f"-device {device.removesuffix('...')}" in printed and device.endswith("mac=02:...")
 
 
 def test_the_example_in_python_speaks_to_another_program(folder: Path) -> None:
     """As it stands, but for the endpoint, which is different on every machine."""
-    lab = block("yaml").replace("eth5: {", "eth6: {access: office}, eth7: {access: office}, eth5: {")
+    lab = block("yaml").replace("eth6: {", "eth7: {access: office}, eth6: {")  # one more, for whom it speaks to
     (folder / "mine.fab.yml").write_text(lab)
     vfab("up", "mine.fab.yml")
     printed = {port: vfab("attach", f"s1:{port}").out for port in ("eth6", "eth7")}
@@ -173,8 +185,8 @@ def test_make_knows_the_targets_and_the_links_lead_somewhere() -> None:
 def test_where_things_are(home: Path, folder: Path) -> None:
     """Sockets and state come and go with the lab; keys stay; then deleting one folder removes everything."""
     assert "`$XDG_RUNTIME_DIR/virtfab/`" in TEXT and "`$XDG_STATE_HOME/virtfab/labs/`" in TEXT
-    listener = 'uplink: {trunk: all, tcp: {listen: "127.0.0.1:0", peer: elsewhere}}'
-    with_tcp = block("yaml").replace("eth5: {", f"{listener.replace(':0', f':{free_port()}')}, eth5: {{")
+    uplink = f'up: {{trunk: all, tcp: {{listen: "127.0.0.1:{free_port()}", peer: elsewhere}}}}'
+    with_tcp = block("yaml").replace("eth5: {", f"{uplink}, eth5: {{")
     (folder / "mine.fab.yml").write_text(with_tcp)
     vfab("up", "mine.fab.yml")
     (name,) = os.listdir(home / "run" / "virtfab")
@@ -197,16 +209,7 @@ def test_state_is_below_home_where_xdg_is_unset(home: Path, folder: Path) -> Non
     assert left_in(home / "home") == [] and not (home / "home/.local/state/virtfab").exists()
 
 
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def test_a_killed_switch_is_back_at_once(folder: Path) -> None:
-    import signal
-
     (folder / "mine.fab.yml").write_text(block("yaml"))
     vfab("up", "mine.fab.yml")
     pid = vfab("ps", "--json").json["nodes"]["s1"]["pid"]

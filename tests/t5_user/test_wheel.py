@@ -61,7 +61,7 @@ def installed() -> Iterator[Installed]:
 def _install(folder: Path) -> Installed:
     python = str(folder / "venv/bin/python")
     _done(str(PYTHON), "-m", "venv", str(folder / "venv"))
-    source = _tracked(folder / "source")
+    source = _copied(folder / "source")
     _done(python, *PIP, "install", "setuptools>=77", "Cython>=3.1")
     _done(python, *PIP, "wheel", "--no-build-isolation", "--no-deps", "-w", str(folder / "dist"), str(source))
     (wheel,) = (folder / "dist").iterdir()
@@ -69,14 +69,18 @@ def _install(folder: Path) -> Installed:
     return Installed(wheel, folder / "venv/bin/vfab")
 
 
-def _tracked(target: Path) -> Path:
-    """A copy of the files that git knows, as they are now."""
-    git = [peers.need("git"), "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files", "-z"]
+def tracked(*patterns: str) -> list[str]:
+    """The files that git knows, those that are deleted just now left out."""
+    git = [peers.need("git"), "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files", "-z", *patterns]
     names = subprocess.run(git, capture_output=True, check=True, text=True).stdout.split("\0")
-    for name in filter(None, names):
-        if (ROOT / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, target / name)
+    return [name for name in names if name and (ROOT / name).exists()]
+
+
+def _copied(target: Path) -> Path:
+    """A clean copy of the tree: no build products, nothing that git does not know."""
+    for name in tracked():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, target / name)
     return target
 
 
@@ -129,20 +133,17 @@ def test_what_is_in_the_wheel_and_what_is_not(installed: Installed) -> None:
     examples = {path.name for path in (ROOT / "topologies").glob("*.fab.yml")}
     assert {f"topologies/{name}" for name in {*examples, "lab.schema.json"}} <= set(names)
     assert {"netvirt/py.typed", "netvirt/burst.pyi", "netvirt/dataplane/plane.pyi", "tools/verbs/demo.py"} <= set(names)
-    for source in (ROOT / "netvirt").rglob("*.pyx"):
-        start = str(source.relative_to(ROOT).with_suffix("")) + "."
+    for source in tracked("*.pyx"):
+        start = source.removesuffix("pyx")
         kinds = {Path(name).suffix for name in names if name.startswith(start)}
         assert kinds == {".so", ".pyi"}, f"{start}* in the wheel: {kinds}"
-    strange = [name for name in names if Path(name).suffix in (".c", ".pyx", ".pxd", ".html") or name.startswith("test")]
-    assert strange == []
+    assert [name for name in names if Path(name).suffix in (".c", ".pyx", ".pxd", ".html")] == []
 
 
 def test_every_module_of_the_tree_is_in_the_wheel(installed: Installed) -> None:
     """A new folder that pyproject.toml does not list would be missing only where nobody of us looks."""
     names = set(zipfile.ZipFile(installed.wheel).namelist())
-    git = [peers.need("git"), "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files", "*.py"]
-    tracked = subprocess.run(git, capture_output=True, check=True, text=True).stdout.split()
-    wanted = {name for name in tracked if "/" in name and not name.startswith("tests/")}
+    wanted = {name for name in tracked("*.py") if "/" in name and not name.startswith("tests/")}
     assert len(wanted) > 50 and wanted <= names, wanted - names
 
 
@@ -183,8 +184,10 @@ def test_the_working_folder_is_never_on_the_import_path(nobody: Nobody) -> None:
         file.chmod(0o644)
         file.parent.chmod(0o755)
     nobody.work.chmod(0o755)
-    commands = ("demo", "up two-switches", "pingall", "capture s1 --seconds 0.1 --decode", "traffic h1 h3 --seconds 0.1",
-                "restart s1", "status --ports", "logs s1", "doctor", "graph", "schema", "down")  # fmt: skip
+    commands = (
+        "demo", "up two-switches", "pingall", "capture s1 --seconds 0.1 --decode", "traffic h1 h3 --seconds 0.1",
+        "status --ports", "restart s1", "logs s1", "doctor", "graph", "schema", "down",
+    )  # fmt: skip
     for command in commands:
         answer = nobody(*command.split())
         assert "picked up" not in answer.out + answer.err, answer.told

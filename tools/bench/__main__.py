@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tools.bench import net_memory, net_zmq, processes
+from tools.bench import blk_kernels, net_memory, net_zmq, processes
 from tools.bench.rows import Row, line, machine, write_json, write_markdown
 
-FAMILIES = {"net/memory": net_memory.rows, "net/zmq": net_zmq.rows, "proc": processes.rows}
+FAMILIES = {
+    "blk/memory": blk_kernels.rows,
+    "net/memory": net_memory.rows,
+    "net/zmq": net_zmq.rows,
+    "proc": processes.rows,
+}
 
 
 def main() -> None:

@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     began = time.monotonic()
+    for signum in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: first the lab is taken down
+        signal.signal(signum, _leave)
     with _own_folders():
         try:
             _show(options.svg)
@@ -40,6 +42,10 @@ def run(options: argparse.Namespace) -> int:
             subprocess.run([*VFAB, "down", "--all"], stdout=subprocess.DEVNULL, timeout=PATIENCE, check=False)
     print(f"\nThat was {time.monotonic() - began:.0f} seconds. What to try next:\n{NEXT}")
     return 0
+
+
+def _leave(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
 
 
 NEXT = """
@@ -123,10 +129,13 @@ def _kill() -> None:
 
 @contextmanager
 def _own_folders() -> Iterator[None]:
-    """XDG folders that are gone afterwards, for this process and those that it starts."""
+    """XDG folders that are gone afterwards, for this process and those that it starts.
+
+    Their names are short: where a socket's path would be too long, all labs of a user share one folder (daemons.paths).
+    """
     before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="vf-demo-", dir="/tmp") as folder:
-        for name, variable in (("run", "XDG_RUNTIME_DIR"), ("state", "XDG_STATE_HOME")):
+    with tempfile.TemporaryDirectory(prefix="vfd-", dir="/tmp") as folder:
+        for name, variable in (("r", "XDG_RUNTIME_DIR"), ("state", "XDG_STATE_HOME")):
             path = os.path.join(folder, name)
             os.mkdir(path, 0o700)
             os.environ[variable] = path

@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_subparsers(dest="what", metavar="show|import")
     show = what.add_parser("show", help="the public key of a lab (made if it has none), or all of them")
     show.add_argument("name", metavar="LAB", nargs="?")
-    take = what.add_parser("import", help="remember the public key of a lab on another machine")
+    # Without options of its own: one key in 85 begins with a dash.
+    take = what.add_parser(
+        "import", help="remember the public key of a lab on another machine", prefix_chars="\0", add_help=False
+    )
     take.add_argument("name", metavar="LAB")
     take.add_argument("key", metavar="KEY", help="40 characters, as vfab key show prints them there")
 

@@ -1,0 +1,37 @@
+# What a pool sees of one backing file, for compiled rooms. Every method but the inherited Python ones may be called
+# without the GIL and answers 0 or an errno. Nothing here is locked: members are used by several threads at once, but
+# close() and resize() only when nobody else is inside.
+from libc.stdint cimport uint8_t, uint64_t
+
+
+cdef class Member:
+    cdef readonly str name
+    cdef uint64_t length      # bytes; everything that is read or written lies inside
+    cdef bint opened
+    cdef readonly bint read_only
+    cdef readonly int ended   # errno of the sync that failed: nothing is written any more
+
+    # EIO when the file is shorter than it was: a member never ends early.
+    cdef int read_at(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil
+    # As read_at, but EAGAIN instead of waiting for a device. `to` may be half filled then.
+    cdef int try_read_at(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil
+    cdef int write_at(self, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil
+    cdef int sync_now(self) noexcept nogil
+    cdef int punch_at(self, uint64_t offset, uint64_t length) noexcept nogil
+
+    # What an implementation provides; the methods above have checked range and state.
+    cdef int do_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil
+    cdef int do_try_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil
+    cdef int do_write(self, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil
+    cdef int do_sync(self) noexcept nogil
+    cdef int do_punch(self, uint64_t offset, uint64_t length) noexcept nogil
+    cdef int do_resize(self, uint64_t size) noexcept nogil
+
+    cdef int refuses(self, uint64_t size, uint64_t offset, bint writing) noexcept nogil
+    cdef object error(self, int number, str doing)
+
+
+cdef class PythonMember(Member):
+    cdef readonly object inner
+    cdef readonly object raised   # the last exception of the inner object, None if there was none
+    cdef int failed(self, object exception) noexcept

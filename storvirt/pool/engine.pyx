@@ -1,0 +1,347 @@
+"""The writing half of the pool's data path: what a write does to slabs, map and log. `storvirt/pool/__init__` says why.
+
+Knows: blocks and grains, the record that is being made, moving content from the log to grains, replay of single entries.
+Refuses to know: where slabs come from, commit records, when to checkpoint (pool.py); request rules (lun.py).
+
+A burst is: any number of write(), zero(), read(), then commit(), and only then the answers. One burst is one record of the
+log (more if it is very large).
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from storvirt.pool.logindex cimport IN_SEGMENT, PENDING, ZEROED, block_key, logged_t
+from storvirt.pool.reader cimport BLOCK_BYTES, Disk, Reader, grain_seed
+from storvirt.pool.slab cimport NO_SLOT, Slab
+from storvirt.raid.kernels cimport crc32c
+from storvirt.volume.map cimport entry_crcs, entry_t
+
+from storvirt.block import BlockError
+from storvirt.pool.record import BLOCKS, ENTRY, FLUSHED, HEAD, SWITCH, ZERO, build, length_of
+
+cdef enum:
+    MOST_PAYLOAD = 256           # blocks in one record: 1 MiB
+    MOST_ENTRIES = 4096
+
+
+cdef class Engine(Reader):
+    """host: new_slab(disk) -> Slab, new_segment(), write_failed(slab, columns, errno) (raises if it is the host's own
+    trouble), pool_id, counted(what, slab, column)."""
+
+    def __cinit__(self, host):
+        self.freed = []
+        self.entries, self.payload, self.pending = bytearray(), bytearray(MOST_PAYLOAD * BLOCK_BYTES), []
+        self.zeroed, self.segment_keys = [], {}
+
+    # --- the log's open end
+
+    def set_segment(self, Slab slab, uint32_t at, uint32_t size):
+        """Records go here from now on, beginning at byte `at` of `size`."""
+        self.segment, self.segment_at, self.segment_size = slab, at, size
+        self.segment_keys.setdefault(slab.number, [])
+
+    @property
+    def segment_end(self):
+        return self.segment_at
+
+    cdef uint64_t _now(self) noexcept:
+        """The number of the entry that is added next: the birth of what it makes."""
+        return self.sequence + self.entry_count
+
+    # --- writing
+
+    def write(self, Disk disk, uint64_t offset, const uint8_t[::1] data not None):
+        """Put bytes into the record that is being made, or whole grains into new slots. Nothing is promised before commit()."""
+        if data.shape[0]:
+            self._write(disk, offset, data.shape[0], &data[0])
+
+    cdef int _write(self, Disk disk, uint64_t offset, uint64_t length, const uint8_t *data) except -1:
+        cdef uint64_t block, inside, piece
+        while length:
+            block, inside = offset // BLOCK_BYTES, offset % BLOCK_BYTES
+            if inside or length < BLOCK_BYTES:
+                piece = min(length, BLOCK_BYTES - inside)
+                self._read_blocks(disk, block, 1, self.block_buffer)
+                memcpy(self.block_buffer + inside, data, piece)
+                self._log_block(disk, block, self.block_buffer)
+            elif block % disk.blocks == 0 and length >= disk.grain:
+                piece = disk.grain
+                self._write_grain(disk, block // disk.blocks, data)
+            else:
+                piece = BLOCK_BYTES
+                self._log_block(disk, block, data)
+            offset += piece
+            length -= piece
+            data += piece
+        return 0
+
+    cdef int _log_block(self, Disk disk, uint64_t block, const uint8_t *data) except -1:
+        cdef uint8_t *payload
+        cdef uint64_t key = block_key(disk.number, block)
+        cdef logged_t *where
+        cdef uint32_t crc
+        if self.payload_blocks == MOST_PAYLOAD or self.entry_count == MOST_ENTRIES:
+            self.commit()
+        payload = self.payload
+        memcpy(payload + <size_t>self.payload_blocks * BLOCK_BYTES, data, BLOCK_BYTES)
+        crc = crc32c(0, data, BLOCK_BYTES)
+        where = self.index.put(key)
+        where.kind, where.place, where.crc, where.sequence = PENDING, self.payload_blocks, crc, self._now()
+        self._add_entry(BLOCKS, disk, block, self.payload_blocks, crc, NULL, 0)
+        where.segment = 0
+        self.pending.append(key)
+        self.payload_blocks += 1
+        return 0
+
+    cdef int _write_grain(self, Disk disk, uint64_t grain, const uint8_t *data) except -1:
+        cdef Slab slab
+        cdef uint32_t slot, seed, i
+        cdef uint64_t failed, birth
+        cdef entry_t *entry
+        cdef uint32_t crcs[256]
+        if self.entry_count == MOST_ENTRIES:
+            self.commit()
+        self._buffers(disk)
+        while True:
+            slab = disk.slab
+            slot = slab.take() if slab is not None else <uint32_t>NO_SLOT
+            if slot == NO_SLOT:
+                disk.slab = self.host.new_slab(disk)
+                continue
+            failed = slab.write(slot, data, self.scratch)
+            if not failed:
+                break
+            try:
+                self.host.write_failed(slab, failed, slab.error)
+            except BaseException:
+                slab.give(slot)      # nothing refers to it: it may be used at once
+                raise
+            if slab.tolerance >= 0:
+                break                # what is left of the columns is enough, and the record of the loss is written
+            slab.give(slot)
+            disk.slab = None
+        birth = self._now()
+        seed = grain_seed(disk.number, grain, birth)
+        for i in range(disk.blocks):
+            crcs[i] = crc32c(seed, data + <size_t>i * BLOCK_BYTES, BLOCK_BYTES)
+        self._add_entry(SWITCH, disk, grain, <uint64_t>slab.number << 32 | slot, 0, crcs, disk.blocks)
+        self._forget_logged(disk, grain)
+        entry = disk.map.change(grain)
+        if entry.slab != 0:
+            self.freed.append((entry.slab, entry.slot))
+        entry.slab, entry.slot, entry.birth = slab.number, slot, birth
+        memcpy(entry_crcs(entry), crcs, 4 * disk.blocks)
+        return 0
+
+    cdef int _forget_logged(self, Disk disk, uint64_t grain) except -1:
+        """Forget what the log has of a grain; returns how many blocks that was."""
+        cdef uint64_t block = grain * disk.blocks, i
+        cdef int forgotten = 0
+        if self.index.count:
+            for i in range(disk.blocks):
+                forgotten += self.index.drop(block_key(disk.number, block + i))
+        return forgotten
+
+    def zero(self, Disk disk, uint64_t offset, uint64_t length):
+        """Make a range read as zeros; whole grains become holes."""
+        cdef uint64_t head = min(length, -offset % BLOCK_BYTES), count
+        if head:
+            self.write(disk, offset, bytes(head))
+            offset += head
+            length -= head
+        count = length // BLOCK_BYTES
+        if count:
+            if self.entry_count == MOST_ENTRIES:
+                self.commit()
+            self.apply_zero(disk, offset // BLOCK_BYTES, count, self._now(), 0)
+            self._add_entry(ZERO, disk, offset // BLOCK_BYTES, count, 0, NULL, 0)
+            offset += count * BLOCK_BYTES
+            length -= count * BLOCK_BYTES
+        if length:
+            self.write(disk, offset, bytes(length))
+
+    def apply_zero(self, Disk disk, uint64_t block, uint64_t count, uint64_t sequence, uint32_t segment):
+        """What a ZERO entry means, when it is made (segment 0: not known yet) and when it is replayed."""
+        cdef uint64_t end = block + count, grain, first, last, key
+        cdef logged_t *where
+        cdef entry_t *entry
+        for grain in range(block // disk.blocks, (end + disk.blocks - 1) // disk.blocks):
+            first, last = max(block, grain * disk.blocks), min(end, (grain + 1) * disk.blocks)
+            entry = disk.map.find(grain)
+            if entry != NULL and entry.birth >= sequence:
+                continue
+            if last - first == disk.blocks:
+                # The birth of a hole counts, too: older records of this grain may outlive this one in the log.
+                if self._forget_logged(disk, grain) or (entry != NULL and entry.slab != 0):
+                    entry = disk.map.change(grain)
+                    if entry.slab != 0:
+                        self.freed.append((entry.slab, entry.slot))
+                    entry.slab, entry.slot, entry.birth = 0, 0, sequence
+                continue
+            for first in range(first, last):
+                key = block_key(disk.number, first)
+                where = self.index.put(key)
+                where.kind, where.sequence, where.segment, where.place = ZEROED, sequence, segment, 0
+                if segment:
+                    self.segment_keys.setdefault(segment, []).append(key)
+                else:
+                    self.zeroed.append(key)
+
+    cdef int _add_entry(self, int kind, Disk disk, uint64_t where, uint64_t arg, uint32_t crc, const uint32_t *crcs,
+                        uint32_t crc_count) except -1:
+        self.entries += ENTRY.pack(kind, disk.number, where, arg, crc, crc_count)
+        if crc_count:
+            self.entries += (<const char *>crcs)[: 4 * crc_count]
+            self.entries += bytes(-4 * crc_count % 8)
+        self.entry_count += 1
+        return 0
+
+    def flushed(self, uint64_t below):
+        """Put into the log that every record below this number is durable."""
+        self.entries += ENTRY.pack(FLUSHED, 0, below, 0, 0, 0)
+        self.entry_count += 1
+
+    def commit(self):
+        """Append the record to the log, on all copies of the segment. Afterwards what it holds is acknowledged."""
+        cdef uint32_t length, place, i
+        cdef logged_t *where
+        cdef uint64_t key, failed = 0
+        cdef Slab segment
+        cdef int copy
+        cdef bytearray record
+        cdef const uint8_t *data
+        if not self.entry_count:
+            return
+        length = length_of(len(self.entries), self.payload_blocks)
+        while True:
+            if self.segment is None or self.segment_at + length > self.segment_size:
+                self.host.new_segment()
+            segment = self.segment
+            used = memoryview(self.payload)[: self.payload_blocks * BLOCK_BYTES]
+            record = build(self.host.pool_id, segment.number, self.sequence, self.entry_count, self.entries, used)
+            data = record
+            failed = 0
+            for copy in range(segment.width):
+                if not segment.missing >> copy & 1:
+                    if segment.append(copy, self.segment_at, data, length):
+                        failed |= <uint64_t>1 << copy
+            if not failed:
+                break
+            self.host.write_failed(segment, failed, segment.error)
+            self.host.new_segment()      # a whole set of copies again
+        place = self.segment_at + HEAD.size + len(self.entries)
+        keys = self.segment_keys[segment.number]
+        for i, key in enumerate(self.pending):
+            where = self.index.find(key)
+            if where != NULL and where.kind == PENDING and where.place == i:
+                where.kind, where.segment, where.place = IN_SEGMENT, segment.number, place + i * BLOCK_BYTES
+                keys.append(key)
+        for key in self.zeroed:
+            where = self.index.find(key)
+            if where != NULL and where.kind == ZEROED and where.segment == 0:
+                where.segment = segment.number
+                keys.append(key)
+        self.segment_at += length
+        self.counts["records"] += 1
+        self.counts["log-bytes"] += length
+        self.sequence += self.entry_count
+        self.entries.clear()
+        self.pending.clear()
+        self.zeroed.clear()
+        self.entry_count = self.payload_blocks = 0
+
+    # --- moving content from the log to grains
+
+    def destage(self, Disk disk, uint64_t grain):
+        """Write the newest content of a grain to a new slot (or leave a hole, if it is all zeros by request)."""
+        cdef bytearray content
+        if grain >= disk.map.grains:
+            return
+        self._buffers(disk)
+        if self._all_zero(disk, grain):
+            self.zero(disk, grain * disk.grain, disk.grain)
+            return
+        content = bytearray(disk.grain)
+        self._read_blocks(disk, grain * disk.blocks, disk.blocks, content)
+        self._write_grain(disk, grain, content)
+        self.counts["destaged"] += 1
+
+    cdef bint _all_zero(self, Disk disk, uint64_t grain) except? True:
+        cdef logged_t *where
+        cdef entry_t *entry = disk.map.find(grain)
+        cdef bint hole = entry == NULL or entry.slab == 0
+        cdef uint64_t i
+        for i in range(disk.blocks):
+            where = self.index.find(block_key(disk.number, grain * disk.blocks + i))
+            if where == NULL:
+                if not hole:
+                    return False
+            elif where.kind != ZEROED:
+                return False
+        return True
+
+    def live_in(self, uint32_t segment):
+        """The (volume, grain) pairs with content in a segment that is in no slot yet."""
+        cdef uint64_t key
+        cdef logged_t *where
+        found = {}
+        for key in self.segment_keys.get(segment, ()):
+            where = self.index.find(key)
+            if where != NULL and where.segment == segment:
+                disk = self.disks.get(key >> 44)
+                if disk is not None:
+                    found[key >> 44, (key & 0xFFFFFFFFFFF) // disk.blocks] = None
+        return list(found)
+
+    # --- replay
+
+    def replay_block(self, Disk disk, uint64_t block, uint64_t sequence, uint32_t segment, uint32_t place, uint32_t crc):
+        """A BLOCKS entry found in the log."""
+        cdef entry_t *entry = disk.map.find(block // disk.blocks)
+        cdef logged_t *where
+        cdef uint64_t key = block_key(disk.number, block)
+        if entry != NULL and entry.birth >= sequence:
+            return
+        where = self.index.put(key)
+        where.kind, where.segment, where.place, where.crc, where.sequence = IN_SEGMENT, segment, place, crc, sequence
+        self.segment_keys.setdefault(segment, []).append(key)
+
+    def replay_switch(self, Disk disk, uint64_t grain, uint64_t sequence, uint32_t slab_number, uint32_t slot, crcs,
+                      bint verify):
+        """A SWITCH entry found in the log. False: its grain does not verify, so it never happened."""
+        cdef entry_t *entry = disk.map.find(grain)
+        cdef Slab slab = self.slab(slab_number)
+        cdef bytearray content
+        cdef uint32_t values[256]
+        cdef uint32_t i
+        if entry != NULL and entry.birth >= sequence:
+            return True
+        if slab is None or slot >= slab.slots or slab.grain != disk.grain or len(crcs) != disk.blocks:
+            return False
+        for i in range(disk.blocks):
+            values[i] = crcs[i]
+        if verify:
+            content = bytearray(disk.grain)
+            self._buffers(disk)
+            if not self._readable(disk, slab, slot, grain, grain_seed(disk.number, grain, sequence), values, content):
+                return False
+        if not slab.mark(slot):
+            return False
+        self._forget_logged(disk, grain)
+        entry = disk.map.change(grain)
+        if entry.slab != 0:
+            self.freed.append((entry.slab, entry.slot))
+        entry.slab, entry.slot, entry.birth = slab_number, slot, sequence
+        memcpy(entry_crcs(entry), values, 4 * disk.blocks)
+        return True
+
+    cdef bint _readable(self, Disk disk, Slab slab, uint32_t slot, uint64_t grain, uint32_t seed, const uint32_t *crcs,
+                        bytearray content) except? True:
+        cdef uint8_t *to = content
+        if slab.read(slot, 0, disk.grain, to) == 0 and self._verifies(to, seed, crcs, disk.blocks):
+            return True
+        try:
+            self._reconstruct(disk, slab, slot, grain, 0, disk.blocks, seed, crcs, to)
+        except BlockError:
+            return False
+        return True

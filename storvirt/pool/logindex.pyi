@@ -1,0 +1,3 @@
+class LogIndex:
+    count: int
+    def __len__(self) -> int: ...

@@ -1,0 +1,238 @@
+"""The reading half of the pool's data path: where the newest content of a block is, and what to do if it is damaged.
+
+Knows: the tables (volumes, slabs, the log's index), checksums, reconstruction.
+Refuses to know: writing (engine.pyx), where slabs come from (pool.py), request rules (lun.py).
+"""
+
+from libc.errno cimport EIO
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from storvirt.pool.logindex cimport PENDING, ZEROED, LogIndex, block_key, logged_t
+from storvirt.pool.slab cimport Slab
+from storvirt.raid.kernels cimport crc32c
+from storvirt.volume.map cimport VolumeMap, entry_crcs, entry_t
+
+from storvirt.block import BlockError, Extent
+
+
+cdef class Disk:
+    """A volume as the engine sees it."""
+
+    def __cinit__(self, row, VolumeMap map):
+        self.row, self.map = row, map
+        self.number, self.grain, self.size = row.volume, row.grain, row.size
+        self.blocks = self.grain // BLOCK_BYTES
+
+    def change(self, row):
+        """Another row: a new size, a new root."""
+        self.row, self.size = row, row.size
+
+
+cdef class Reader:
+    """host: counted(what, slab, column) hears of damage that was found."""
+
+    def __cinit__(self, host, *args):
+        self.host = host
+        self.index = LogIndex()
+        self.disks, self.slabs, self.to_heal = {}, [None], set()
+        self.counts = {"healed": 0, "unhealed": 0, "degraded-reads": 0, "records": 0, "log-bytes": 0, "destaged": 0}
+        self.payload = bytearray()
+        self.block_buffer = <uint8_t *>calloc(1, BLOCK_BYTES)
+        if self.block_buffer == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        free(self.grain_buffer)
+        free(self.scratch)
+        free(self.block_buffer)
+
+    # --- tables
+
+    def add_disk(self, Disk disk):
+        self.disks[disk.number] = disk
+
+    def remove_disk(self, uint32_t number):
+        del self.disks[number]
+
+    def add_slab(self, Slab slab):
+        while len(self.slabs) <= slab.number:
+            self.slabs.append(None)
+        self.slabs[slab.number] = slab
+
+    def remove_slab(self, uint32_t number):
+        self.slabs[number] = None
+        for disk in self.disks.values():
+            if (<Disk>disk).slab is not None and (<Disk>disk).slab.number == number:
+                (<Disk>disk).slab = None
+
+    def slab(self, uint32_t number):
+        return self.slabs[number] if number < len(self.slabs) else None
+
+    def all_slabs(self):
+        return [slab for slab in self.slabs if slab is not None]
+
+    def forget_current_slabs(self):
+        """New grains go to slabs chosen anew: some member came or went."""
+        for disk in self.disks.values():
+            (<Disk>disk).slab = None
+
+    cdef int _buffers(self, Disk disk) except -1:
+        # A grain dealt over k columns needs up to k * 511 bytes of padding; a slab has at most 64.
+        cdef size_t need = <size_t>disk.grain + 64 * 512
+        if need > self.buffer_size:
+            free(self.grain_buffer)
+            free(self.scratch)
+            self.grain_buffer = <uint8_t *>calloc(1, need)
+            self.scratch = <uint8_t *>calloc(3, need)
+            if self.grain_buffer == NULL or self.scratch == NULL:
+                raise MemoryError()
+            self.buffer_size = need
+        return 0
+
+    # --- reading
+
+    def read(self, Disk disk, uint64_t offset, uint64_t length):
+        """Bytes of a volume. Raises BlockError."""
+        cdef bytearray out = bytearray(length)
+        cdef uint8_t *to = out
+        if length:
+            self._read(disk, offset, length, to)
+        return bytes(out)
+
+    cdef int _read(self, Disk disk, uint64_t offset, uint64_t length, uint8_t *to) except -1:
+        cdef uint64_t inside = offset % BLOCK_BYTES, piece, whole
+        if inside or length < BLOCK_BYTES:
+            piece = min(length, BLOCK_BYTES - inside)
+            self._read_blocks(disk, offset // BLOCK_BYTES, 1, self.block_buffer)
+            memcpy(to, self.block_buffer + inside, piece)
+            offset += piece
+            length -= piece
+            to += piece
+        whole = length // BLOCK_BYTES
+        if whole:
+            self._read_blocks(disk, offset // BLOCK_BYTES, whole, to)
+            offset += whole * BLOCK_BYTES
+            to += whole * BLOCK_BYTES
+            length -= whole * BLOCK_BYTES
+        if length:
+            self._read_blocks(disk, offset // BLOCK_BYTES, 1, self.block_buffer)
+            memcpy(to, self.block_buffer, length)
+        return 0
+
+    cdef int _read_blocks(self, Disk disk, uint64_t block, uint64_t count, uint8_t *to) except -1:
+        cdef uint64_t grain, first, run, limit
+        cdef logged_t *where
+        cdef bint logged = self.index.count != 0
+        while count:
+            where = self.index.find(block_key(disk.number, block)) if logged else NULL
+            if where != NULL:
+                self._read_logged(disk, where, to)
+                run = 1
+            else:
+                grain, first = block // disk.blocks, block % disk.blocks
+                limit = min(count, disk.blocks - first)
+                run = 1
+                while run < limit and not (logged and self.index.find(block_key(disk.number, block + run)) != NULL):
+                    run += 1
+                self._read_grain(disk, grain, <uint32_t>first, <uint32_t>run, to)
+            block += run
+            count -= run
+            to += run * BLOCK_BYTES
+        return 0
+
+    cdef int _read_logged(self, Disk disk, const logged_t *where, uint8_t *to) except -1:
+        cdef Slab segment
+        cdef uint8_t *payload
+        cdef int copy
+        if where.kind == ZEROED:
+            memset(to, 0, BLOCK_BYTES)
+            return 0
+        if where.kind == PENDING:
+            payload = self.payload
+            memcpy(to, payload + <size_t>where.place * BLOCK_BYTES, BLOCK_BYTES)
+            return 0
+        segment = <Slab>self.slabs[where.segment]
+        for copy in range(segment.width):
+            if segment.read_column(0, copy, where.place, BLOCK_BYTES, to) == 0 and crc32c(0, to, BLOCK_BYTES) == where.crc:
+                if copy:
+                    self.counts["degraded-reads"] += 1
+                return 0
+        self.counts["unhealed"] += 1
+        raise BlockError(EIO, f"a block in the log of volume {disk.row.name} is damaged on all its copies")
+
+    cdef int _read_grain(self, Disk disk, uint64_t grain, uint32_t first, uint32_t count, uint8_t *to) except -1:
+        cdef entry_t *entry = disk.map.find(grain)
+        cdef uint32_t seed
+        cdef Slab slab
+        if entry == NULL or entry.slab == 0:
+            memset(to, 0, <size_t>count * BLOCK_BYTES)
+            return 0
+        slab = <Slab>self.slabs[entry.slab]
+        seed = grain_seed(disk.number, grain, entry.birth)
+        if (slab.read(entry.slot, first * BLOCK_BYTES, count * BLOCK_BYTES, to) == 0
+                and self._verifies(to, seed, entry_crcs(entry) + first, count)):
+            return 0
+        return self._reconstruct(disk, slab, entry.slot, grain, first, count, seed, entry_crcs(entry) + first, to)
+
+    cdef bint _verifies(self, const uint8_t *data, uint32_t seed, const uint32_t *crcs, uint32_t count) noexcept:
+        cdef uint32_t i
+        for i in range(count):
+            if crc32c(seed, data + <size_t>i * BLOCK_BYTES, BLOCK_BYTES) != crcs[i]:
+                return False
+        return True
+
+    cdef int _reconstruct(self, Disk disk, Slab slab, uint32_t slot, uint64_t grain, uint32_t first, uint32_t count,
+                          uint32_t seed, const uint32_t *crcs, uint8_t *to) except -1:
+        """Block by block: with the missing columns reconstructed, then without each column that is there."""
+        cdef uint32_t i, offset
+        cdef uint64_t without
+        cdef int column
+        cdef bint good
+        self._buffers(disk)
+        for i in range(count):
+            offset = (first + i) * BLOCK_BYTES
+            good = False
+            for column in range(-1, slab.width):
+                without = 0 if column < 0 else <uint64_t>1 << column
+                if (slab.read_without(slot, offset, BLOCK_BYTES, to, self.scratch, without) == 0
+                        and crc32c(seed, to, BLOCK_BYTES) == crcs[i]):
+                    good = True
+                    break
+            if not good:
+                self.counts["unhealed"] += 1
+                self.host.counted("unhealed", slab, grain)
+                raise BlockError(EIO, f"block {grain * disk.blocks + first + i} of volume {disk.row.name} is damaged and "
+                                 f"can't be reconstructed (slab {slab.number}, slot {slot})")
+            if column >= 0:
+                self.counts["healed"] += 1
+                self.to_heal.add((disk.number, grain))
+                self.host.counted("healed", slab, column)
+            elif slab.missing:
+                self.counts["degraded-reads"] += 1
+            to += BLOCK_BYTES
+        return 0
+
+    def extents(self, Disk disk, uint64_t offset, uint64_t length):
+        """block.Extent runs of a range, in blocks: what was written is data, what was not, or was trimmed, is a hole."""
+        cdef uint64_t block = offset // BLOCK_BYTES, end = (offset + length + BLOCK_BYTES - 1) // BLOCK_BYTES
+        cdef uint64_t start = offset, at
+        cdef logged_t *where
+        cdef entry_t *entry = NULL
+        cdef bint data, before = False, begun = False
+        while block < end:
+            where = self.index.find(block_key(disk.number, block)) if self.index.count else NULL
+            if where != NULL:
+                data = where.kind != ZEROED
+            else:
+                entry = disk.map.find(block // disk.blocks)
+                data = entry != NULL and entry.slab != 0
+            at = max(offset, block * BLOCK_BYTES)
+            if begun and data != before:
+                yield Extent(start, at - start, before)
+                start = at
+            before, begun = data, True
+            block += 1
+        if begun:
+            yield Extent(start, offset + length - start, before)

@@ -1,0 +1,36 @@
+# A slab as the engine sees it: where a slot's columns lie, which are there, which slots are free.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from storvirt.backing.member cimport Member
+
+cdef enum:
+    MOST_COLUMNS = 64
+    NO_SLOT = 0xFFFFFFFF
+
+
+cdef class Slab:
+    cdef readonly uint32_t number, slots, used, grain, column
+    cdef readonly int use, profile, data, width
+    cdef readonly tuple places          # (member number, extent) by column
+    cdef list _members                  # Member by column, None where it is out
+    cdef uint64_t _offsets[MOST_COLUMNS]
+    cdef readonly uint64_t missing      # bit per column that can't be read or written
+    cdef uint64_t *_bitmap
+    cdef uint32_t _hint
+    cdef Member _target                 # the new home of a column that is being rebuilt
+    cdef uint64_t _target_offset
+    cdef readonly int rebuilding        # its column, or -1
+    cdef int error                      # errno of the last column that failed
+
+    cdef uint32_t take(self) noexcept
+    cdef void give(self, uint32_t slot) noexcept
+    cdef bint mark(self, uint32_t slot) except -1
+    cdef uint64_t write(self, uint32_t slot, const uint8_t *grain, uint8_t *scratch) noexcept
+    cdef int _write_column(self, uint32_t slot, int column, const uint8_t *data) noexcept
+    cdef int append(self, int copy, uint32_t at, const uint8_t *data, uint32_t length) noexcept
+    cdef int read(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to) noexcept
+    cdef int read_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to) noexcept
+    cdef int rebuild_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to,
+                            uint8_t *scratch, uint64_t without) noexcept
+    cdef int read_without(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to, uint8_t *scratch,
+                          uint64_t without) noexcept

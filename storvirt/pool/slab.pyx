@@ -1,0 +1,297 @@
+"""A slab: extents of several members with one RAID profile, divided into slots of one grain each.
+
+Knows: columns, parity, copies, free slots. Refuses to know: what a grain belongs to, checksums, when to give up on a member.
+
+A slot's columns lie at the same place in each extent. Data columns come first, then copies (raid1) or parity (raid5).
+"""
+
+from libc.errno cimport EIO
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from storvirt.backing.member cimport Member
+from storvirt.pool.format import EXTENTS_AT, RAID1, RAID5
+from storvirt.raid.kernels cimport xor_into
+
+cdef enum:
+    _RAID1 = 3
+    _RAID5 = 4
+
+assert RAID1 == _RAID1 and RAID5 == _RAID5
+cdef uint64_t _EXTENTS_AT = EXTENTS_AT
+
+
+cdef class Slab:
+    """row: format.SlabRow; extent: bytes; members: Member by member number, None where it is out."""
+
+    def __cinit__(self, row, uint64_t extent, members):
+        cdef int i
+        if not 1 <= len(row.columns) <= MOST_COLUMNS or not 1 <= row.data <= len(row.columns):
+            raise ValueError(f"slab {row.slab} has {len(row.columns)} columns, {row.data} of them data")
+        self.number, self.use, self.profile = row.slab, row.use, row.profile
+        self.data, self.width, self.grain = row.data, len(row.columns), row.grain
+        self.column = (((row.grain + row.data - 1) // row.data) + 511) & ~<uint32_t>511
+        self.slots = <uint32_t>(extent // self.column)
+        self.places = row.columns
+        self._members = [members[member] for member, _ in row.columns]
+        self.missing = 0
+        self.rebuilding = -1
+        for i in range(self.width):
+            self._offsets[i] = _EXTENTS_AT + <uint64_t>row.columns[i][1] * extent
+            if self._members[i] is None:
+                self.missing |= <uint64_t>1 << i
+        self._bitmap = <uint64_t *>calloc((self.slots + 63) // 64, 8)
+        if self._bitmap == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        free(self._bitmap)
+
+    @property
+    def tolerance(self):
+        """How many more columns may be lost."""
+        lost = bin(self.missing).count("1")
+        return {_RAID1: self.width - 1, _RAID5: 1}.get(self.profile, 0) - lost
+
+    @property
+    def free_slots(self):
+        return self.slots - self.used
+
+    # --- slots
+
+    cdef uint32_t take(self) noexcept:
+        """A free slot, now in use; NO_SLOT when there is none."""
+        cdef uint32_t i, word, words = (self.slots + 63) // 64
+        cdef uint32_t slot
+        cdef uint64_t bits
+        if self.used == self.slots:
+            return NO_SLOT
+        for i in range(words):
+            word = (self._hint + i) % words
+            bits = ~self._bitmap[word]
+            if bits:
+                slot = word * 64 + _lowest(bits)
+                if slot < self.slots:
+                    self._bitmap[word] |= <uint64_t>1 << (slot & 63)
+                    self.used += 1
+                    self._hint = word
+                    return slot
+        return NO_SLOT
+
+    cdef void give(self, uint32_t slot) noexcept:
+        if slot < self.slots and self._bitmap[slot >> 6] >> (slot & 63) & 1:
+            self._bitmap[slot >> 6] &= ~(<uint64_t>1 << (slot & 63))
+            self.used -= 1
+
+    cdef bint mark(self, uint32_t slot) except -1:
+        """The slot is in use, says the map. False if it was already: two grains claim it."""
+        if slot >= self.slots:
+            raise ValueError(f"slab {self.number} has no slot {slot}")
+        if self._bitmap[slot >> 6] >> (slot & 63) & 1:
+            return False
+        self._bitmap[slot >> 6] |= <uint64_t>1 << (slot & 63)
+        self.used += 1
+        return True
+
+    def in_use(self):
+        """The slots in use, in order."""
+        return [slot for slot in range(self.slots) if self._bitmap[slot >> 6] >> (slot & 63) & 1]
+
+    def take_slot(self):
+        slot = self.take()
+        return None if slot == NO_SLOT else slot
+
+    def give_slot(self, uint32_t slot):
+        self.give(slot)
+
+    def mark_slot(self, uint32_t slot):
+        return self.mark(slot)
+
+    # --- pages (whole slots, for Python)
+
+    def write_page(self, uint32_t slot, const uint8_t[::1] page not None):
+        """Write a slot; returns a bit for each column that failed, and `last_error` is its errno."""
+        cdef bytearray scratch = bytearray(2 * self.column)
+        if page.shape[0] != self.grain:
+            raise ValueError(f"a slot of slab {self.number} has {self.grain} bytes, not {page.shape[0]}")
+        return self.write(slot, &page[0], scratch)
+
+    def column_bytes(self, uint32_t slot, int column):
+        """What a column holds, or None if it can't be read."""
+        cdef bytearray data = bytearray(self.column)
+        return None if self.read_column(slot, column, 0, self.column, data) else bytes(data)
+
+    def piece(self, int column, uint32_t at, uint32_t length):
+        """Bytes of an extent (segments of the log), or None if they can't be read."""
+        cdef bytearray data = bytearray(length)
+        return None if self.read_column(0, column, at, length, data) else bytes(data)
+
+    @property
+    def last_error(self):
+        return self.error
+
+    # --- members
+
+    def lose(self, int number):
+        """Member `number` is out: its columns are neither read nor written any more."""
+        cdef int i
+        for i in range(self.width):
+            if self.places[i][0] == number:
+                self._members[i] = None
+                self.missing |= <uint64_t>1 << i
+
+    def begin_rebuild(self, int column, Member member, uint32_t extent, uint64_t extent_size):
+        """From now on what is written to `column` goes to its new home, too; reads do not use it yet."""
+        self.rebuilding = column
+        self._target = member
+        self._target_offset = _EXTENTS_AT + extent * extent_size
+
+    def abandon_rebuild(self):
+        self.rebuilding = -1
+        self._target = None
+
+    def end_rebuild(self, int member, uint32_t extent):
+        """The column is whole in its new home."""
+        cdef int column = self.rebuilding
+        places = list(self.places)
+        places[column] = type(places[column])(member, extent)
+        self.places = tuple(places)
+        self._members[column] = self._target
+        self._offsets[column] = self._target_offset
+        self.missing &= ~(<uint64_t>1 << column)
+        self.abandon_rebuild()
+
+    def copy_to_target(self, uint32_t slot):
+        """Reconstruct the rebuilt column of one slot in its new home; returns errno, 0 = done."""
+        cdef bytearray buffer = bytearray(2 * self.column)
+        cdef uint8_t *b = buffer
+        cdef int column = self.rebuilding, error
+        cdef uint64_t at = self._target_offset + <uint64_t>slot * self.column
+        error = self.read_column(slot, column, 0, self.column, b)
+        if error:
+            error = self.rebuild_column(slot, column, 0, self.column, b, b + self.column, <uint64_t>1 << column)
+        return error or self._target.write_at(b, self.column, at)
+
+    # --- columns
+
+    cdef int _write_column(self, uint32_t slot, int column, const uint8_t *data) noexcept:
+        cdef int error = 0
+        cdef uint64_t shift = <uint64_t>slot * self.column
+        if not self.missing >> column & 1:
+            error = (<Member>self._members[column]).write_at(data, self.column, self._offsets[column] + shift)
+        if self.rebuilding == column:
+            error = self._target.write_at(data, self.column, self._target_offset + shift) or error
+        if error:
+            self.error = error
+        return error
+
+    cdef uint64_t write(self, uint32_t slot, const uint8_t *grain, uint8_t *scratch) noexcept:
+        """Write a whole grain; returns a bit for each column that failed (`error` has the errno).
+
+        scratch: 2 * column bytes.
+        """
+        cdef uint64_t failed = 0
+        cdef uint32_t start
+        cdef const uint8_t *data
+        cdef uint8_t *parity = scratch + self.column
+        cdef int i
+        if self.profile == _RAID5:
+            memset(parity, 0, self.column)
+        for i in range(self.data):
+            start = <uint32_t>i * self.column
+            data = grain + start
+            if start + self.column > self.grain:     # the last column, padded
+                memset(scratch, 0, self.column)
+                if start < self.grain:
+                    memcpy(scratch, data, self.grain - start)
+                data = scratch
+            if self.profile == _RAID5:
+                xor_into(parity, data, self.column)
+            if self._write_column(slot, i, data):
+                failed |= <uint64_t>1 << i
+        for i in range(self.data, self.width):
+            if self._write_column(slot, i, parity if self.profile == _RAID5 else data):
+                failed |= <uint64_t>1 << i
+        return failed
+
+    cdef int append(self, int copy, uint32_t at, const uint8_t *data, uint32_t length) noexcept:
+        """Write a record of the log into one copy of a segment, at byte `at` of it."""
+        cdef int error = (<Member>self._members[copy]).write_at(data, length, self._offsets[copy] + at)
+        if error:
+            self.error = error
+        return error
+
+    cdef int read_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to) noexcept:
+        if self.missing >> column & 1:
+            return EIO
+        return (<Member>self._members[column]).read_at(
+            to, length, self._offsets[column] + <uint64_t>slot * self.column + offset)
+
+    cdef int rebuild_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to,
+                            uint8_t *scratch, uint64_t without) noexcept:
+        """A piece of a column from the others, columns in `without` not used. scratch: length bytes."""
+        cdef int i
+        without |= self.missing | (<uint64_t>1 << column)
+        if self.profile == _RAID1:
+            for i in range(self.width):
+                if not without >> i & 1 and not self.read_column(slot, i, offset, length, to):
+                    return 0
+            return EIO
+        if self.profile != _RAID5 or without & ~(<uint64_t>1 << column):
+            return EIO
+        memset(to, 0, length)
+        for i in range(self.width):
+            if i != column:
+                if self.read_column(slot, i, offset, length, scratch):
+                    return EIO
+                xor_into(to, scratch, length)
+        return 0
+
+    cdef int read(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to) noexcept:
+        """Bytes of a grain as they lie in the data columns; an errno when a column is missing or fails."""
+        cdef int column, error
+        cdef uint32_t inside, piece
+        while length:
+            column = offset // self.column
+            inside = offset % self.column
+            piece = min(length, self.column - inside)
+            error = self.read_column(slot, column, inside, piece, to)
+            if error:
+                self.error = error
+                return error
+            offset += piece
+            length -= piece
+            to += piece
+        return 0
+
+    cdef int read_without(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to, uint8_t *scratch,
+                          uint64_t without) noexcept:
+        """The same with the columns in `without` reconstructed. For raid1 a column is a copy."""
+        cdef int column, error
+        cdef uint32_t inside, piece
+        while length:
+            column = offset // self.column
+            inside = offset % self.column
+            piece = min(length, self.column - inside)
+            if (without | self.missing) >> column & 1:
+                error = self.rebuild_column(slot, column, inside, piece, to, scratch, without)
+            else:
+                error = self.read_column(slot, column, inside, piece, to)
+            if error:
+                return error
+            offset += piece
+            length -= piece
+            to += piece
+        return 0
+
+
+cdef extern from *:
+    """
+    #define vf_lowest(x) ((unsigned)__builtin_ctzll(x))
+    """
+    uint32_t vf_lowest(uint64_t x) nogil
+
+
+cdef inline uint32_t _lowest(uint64_t bits) noexcept nogil:
+    return vf_lowest(bits)

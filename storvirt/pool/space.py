@@ -1,0 +1,106 @@
+"""Extents and slabs: which members a new slab is cut from, and what becomes free again.
+
+Knows: free extents of each member, layouts, the reserve for metadata and log. Refuses to know: what slabs hold, files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from storvirt.pool.format import (
+    DATA,
+    EXTENTS_AT,
+    IN,
+    LINEAR,
+    LOG,
+    META,
+    OUT,
+    RAID1,
+    Column,
+    MemberRow,
+    SlabRow,
+)
+from storvirt.raid.layout import PROFILES, LayoutError, choose
+from storvirt.volume.map import PAGE
+
+# Extents on each member that only metadata and log may take: data never fills the pool so far that it can't be changed.
+RESERVE = 2
+BY_NUMBER = {profile.number: profile for profile in PROFILES.values()}
+
+
+class NoSpace(Exception):
+    """There are not enough free extents on different members."""
+
+
+class Space:
+    """Free extents by member. `extent`: bytes."""
+
+    def __init__(self, members: Sequence[MemberRow], extent: int) -> None:
+        self.extent = extent
+        self._free: list[set[int]] = []
+        for row in members:
+            self.add_member(row.size)
+
+    def add_member(self, size: int) -> None:
+        self._free.append(set(range(max(0, (size - EXTENTS_AT) // self.extent))))
+
+    def claim(self, columns: Iterable[Column]) -> None:
+        """These extents are in use."""
+        for member, extent in columns:
+            self._free[member].discard(extent)
+
+    def release(self, columns: Iterable[Column]) -> None:
+        for member, extent in columns:
+            self._free[member].add(extent)
+
+    def free(self, member: int) -> int:
+        return len(self._free[member])
+
+    def take(self, member: int) -> int:
+        """The lowest free extent of a member. Raises NoSpace."""
+        if not self._free[member]:
+            raise NoSpace
+        extent = min(self._free[member])
+        self._free[member].remove(extent)
+        return extent
+
+    def cut(
+        self, slab: int, use: int, profile: int, grain: int, members: Sequence[MemberRow], copies: int = 2
+    ) -> SlabRow:
+        """A new slab: of members that are in, those with most free extents; where they are too few, the missing ones
+        keep their column, as far as the profile can do without. Raises NoSpace.
+        """
+        least = 1 if use != DATA else 1 + RESERVE
+        usable = [n for n, row in enumerate(members) if row.state == IN and self.free(n) >= least]
+        absent = [n for n, row in enumerate(members) if row.state == OUT and self.free(n) >= least]
+        layout = None
+        for several in (usable, [*usable, *absent]):
+            try:
+                layout = choose(BY_NUMBER[profile], len(several), grain, copies, self.extent)
+                break
+            except LayoutError:
+                continue
+        if layout is None:
+            raise NoSpace
+        order = sorted(usable, key=lambda n: (-self.free(n), (n - slab) % len(members)))
+        chosen = [*order, *absent][: layout.width]
+        if len([n for n in chosen if n in absent]) > layout.tolerance:
+            raise NoSpace
+        # Parity stands in the last column: turn, so that every member gets its share of it.
+        turn = slab % len(chosen)
+        chosen = chosen[turn:] + chosen[:turn]
+        columns = tuple(Column(n, self.take(n)) for n in chosen)
+        return SlabRow(slab, use, profile, layout.k, grain, columns)
+
+    def cut_mirror(self, slab: int, use: int, members: Sequence[MemberRow], copies: int) -> SlabRow:
+        """A slab for pages or for the log: as many copies as asked for and possible, at least one. Raises NoSpace."""
+        usable = [n for n, row in enumerate(members) if row.state == IN and self.free(n)]
+        if not usable:
+            raise NoSpace
+        order = sorted(usable, key=lambda n: (-self.free(n), (n - slab) % len(members)))[:copies]
+        columns = tuple(Column(n, self.take(n)) for n in order)
+        profile = RAID1 if len(columns) > 1 else LINEAR
+        return SlabRow(slab, use, profile, 1, PAGE if use == META else self.extent, columns)
+
+
+USES = {DATA: "data", META: "metadata", LOG: "log"}

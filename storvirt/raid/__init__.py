@@ -1,0 +1,1 @@
+"""RAID: how a grain lies on the columns of a slot, parity and checksums. Pure: no members, no files, no clocks."""

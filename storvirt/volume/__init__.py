@@ -1,0 +1,1 @@
+"""Volumes: map pages and thin space. Pure above the pool: no files, no sockets, no clocks."""
