@@ -9,10 +9,12 @@ A verb's file has `add_arguments(parser)` and `run(options) -> int`.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 VERBS = {
     "up": "start a lab, or bring a running one to what its file says",
@@ -38,10 +40,19 @@ VERBS = {
 USAGE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}; {self.prog} --help tells more\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_standard_streams()
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -49,11 +60,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; and the interpreter must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()  # whoever read it has seen enough
         return BROKEN_PIPE
     except Exception as error:
         return _explain(error)
+
+
+def _open_standard_streams() -> None:
+    """Those that are closed lead nowhere; or the next file that is opened would be our output."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as we live
+
+
+def _forget_output() -> None:
+    """What is still buffered goes nowhere: the interpreter flushes at exit, and must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -68,9 +93,7 @@ def _run(arguments: list[str]) -> int:
         print(f"vfab: there is no verb '{verb}'{_near(verb)}; vfab --help lists them", file=sys.stderr)
         return USAGE
     module = importlib.import_module(f"tools.verbs.{verb}")
-    parser = argparse.ArgumentParser(
-        prog=f"vfab {verb}", description=VERBS[verb].capitalize() + ".", allow_abbrev=False
-    )
+    parser = Parser(prog=f"vfab {verb}", description=VERBS[verb].capitalize() + ".", allow_abbrev=False)
     parser.add_argument("-l", "--lab", metavar="LAB", default=lab, help="the lab: its name, its id or its file")
     parser.add_argument("--json", action="store_true", help="print JSON")
     module.add_arguments(parser)
@@ -129,6 +152,10 @@ def _explain(error: Exception) -> int:
     if isinstance(error, UserError):
         print(error if isinstance(error, BadFile) else f"vfab: {error}", file=sys.stderr)
         return USAGE if isinstance(error, BadInput) else 1
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        _forget_output()
+        print(f"vfab: cannot write the output: {error.strerror}", file=sys.stderr)
+        return 1
     print(f"vfab: internal error ({type(error).__name__}: {error}); {_keep_details()}", file=sys.stderr)
     return 1
 

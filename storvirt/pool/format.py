@@ -271,12 +271,13 @@ def unpack_commit(data: bytes) -> Commit:
     _magic, _length, crc, number, parent, sequence, next_slab, next_volume = _COMMIT.unpack_from(data)
     if crc32c(0, data[:12] + bytes(4) + data[16:]) != crc:
         raise FormatError(f"commit record {number} is torn (its checksum does not fit)")
-    reader = _Reader(data, _COMMIT.size) members = tuple(MemberRow(*reader.take(_MEMBER)) for _ in
-    range(reader.count(MAX_MEMBERS)))  # type: ignore[arg-type] slabs = tuple(_unpack_slab(reader) for _ in
-    range(reader.count(RING_PLACE_SIZE))) volumes = tuple(_unpack_volume(reader) for _ in
-    range(reader.count(RING_PLACE_SIZE))) segments = tuple(SegmentRow(*reader.take(_SEGMENT)) for _ in
-    range(reader.count(RING_PLACE_SIZE)))  # type: ignore[arg-type] return Commit(number, parent, sequence, next_slab,
-    next_volume, members, slabs, volumes, segments)
+    reader = _Reader(data, _COMMIT.size)
+    members = tuple(MemberRow(*reader.take(_MEMBER)) for _ in range(reader.count(MAX_MEMBERS)))  # type: ignore[arg-type]
+    slabs = tuple(_unpack_slab(reader) for _ in range(reader.count(RING_PLACE_SIZE)))
+    volumes = tuple(_unpack_volume(reader) for _ in range(reader.count(RING_PLACE_SIZE)))
+    rows = (reader.take(_SEGMENT) for _ in range(reader.count(RING_PLACE_SIZE)))
+    segments = tuple(SegmentRow(*row) for row in rows)  # type: ignore[arg-type]
+    return Commit(number, parent, sequence, next_slab, next_volume, members, slabs, volumes, segments)
 
 
 def _unpack_slab(reader: _Reader) -> SlabRow:

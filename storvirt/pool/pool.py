@@ -164,7 +164,7 @@ class Pool:
             self.segments[-1] = last._replace(end=max(self.engine.segment_end, 1))
 
     def write_failed(self, slab: Slab, columns: int, number: int) -> None:
-        """Some columns could not be written: returns when their members are out and that is recorded. May raise Suspended."""
+        """Some columns could not be written. Returns when their members are out, and recorded as such. Raises Suspended."""
         if number in NO_SPACE:
             raise Suspended(f"pool {self.name} waits: its members' file system is full; make room and it goes on")
         failed = {place[0] for column, place in enumerate(slab.places) if columns >> column & 1}

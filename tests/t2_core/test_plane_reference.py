@@ -68,6 +68,12 @@ def ports(draw: st.DrawFn) -> PortSettings:
     return PortSettings(mode, pvid, allowed, draw(st.integers(0, 7)), state, mtu)
 
 
+def message(batch: list[bytes]) -> bytes:
+    """A FRAMES message, also with frames that no Burst would take."""
+    out = b"".join(len(frame).to_bytes(4, "little") + bytes(20) + frame for frame in batch)
+    return b"VB\x01\x00" + len(batch).to_bytes(4, "little") + bytes(8) + out
+
+
 class Both(RuleBasedStateMachine):
     """One switch twice. Time runs in whole seconds, which is what the compiled one knows of ages."""
 

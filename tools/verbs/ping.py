@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from daemons.client import Client
+from tools.arguments import seconds, whole
 from tools.labs import choose
 from tools.output import print_json
 
@@ -13,10 +14,14 @@ from tools.output import print_json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="H1", help="the host that asks")
     parser.add_argument("target", metavar="H2", help="the host or the address that is asked")
-    parser.add_argument("-c", "--count", type=int, default=4, metavar="N", help="echoes (4)")
-    parser.add_argument("-i", "--interval", type=float, default=0.2, metavar="S", help="seconds between them (0.2)")
-    parser.add_argument("-W", "--timeout", type=float, default=1.0, metavar="S", help="seconds to wait for each (1)")
-    parser.add_argument("-s", "--size", type=int, default=56, metavar="BYTES", help="payload (56)")
+    parser.add_argument("-c", "--count", type=whole(1, 65535), default=4, metavar="N", help="echoes (4)")
+    parser.add_argument(
+        "-i", "--interval", type=seconds(0.001, 3600), default=0.2, metavar="S", help="seconds between them (0.2)"
+    )
+    parser.add_argument(
+        "-W", "--timeout", type=seconds(0.001, 3600), default=1.0, metavar="S", help="seconds to wait for each (1)"
+    )
+    parser.add_argument("-s", "--size", type=whole(0, 65535), default=56, metavar="BYTES", help="payload (56)")
 
 
 def run(options: argparse.Namespace) -> int:

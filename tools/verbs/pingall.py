@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from daemons.client import Client
 from daemons.errors import UserError
+from tools.arguments import seconds
 from tools.labs import KnownLab, choose, desired, reach
 from tools.output import paint, print_json
 
@@ -31,7 +32,12 @@ class Pair(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-W", "--timeout", type=float, default=1.0, metavar="S", help="seconds to wait for each answer (1)"
+        "-W",
+        "--timeout",
+        type=seconds(0.001, 600),
+        default=1.0,
+        metavar="S",
+        help="seconds to wait for each answer (1)",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from daemons.client import Client
+from tools.arguments import seconds, whole
 from tools.labs import choose
 from tools.output import print_json
 
@@ -12,8 +13,10 @@ from tools.output import print_json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="H1", help="the host that sends")
     parser.add_argument("target", metavar="H2", help="the host that counts")
-    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="how long (2)")
-    parser.add_argument("--size", type=int, default=1514, metavar="BYTES", help="frame size without FCS (1514)")
+    parser.add_argument("--seconds", type=seconds(0.01, 3600), default=2.0, metavar="S", help="how long (2)")
+    parser.add_argument(
+        "--size", type=whole(42, 65535), default=1514, metavar="BYTES", help="frame size without FCS (1514)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
