@@ -1,4 +1,4 @@
-"""Numbers on the command line: each is checked where it is typed, so that the answer is in the user's words and units."""
+"""Numbers on the command line: each is checked where it is typed, so that the answer is in the user's own words."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def writable(super_: Superblock) -> bool:
 
 
 # Member states
-IN, OUT, SPARE = 1, 2, 3
+IN, OUT, SPARE, REMOVED = 1, 2, 3, 4
 
 
 class MemberRow(NamedTuple):

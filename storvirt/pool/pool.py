@@ -7,13 +7,14 @@ Refuses to know: files (members are given), protocols, threads, clocks. Everythi
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from storvirt.backing.errors import NO_SPACE, MemberError
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
+from storvirt.pool import report
 from storvirt.pool.engine import Engine
 from storvirt.pool.reader import Disk
 from storvirt.pool.slab import Slab
@@ -164,7 +165,7 @@ class Pool:
             self.segments[-1] = last._replace(end=max(self.engine.segment_end, 1))
 
     def write_failed(self, slab: Slab, columns: int, number: int) -> None:
-        """Some columns could not be written. Returns when their members are out, and recorded as such. Raises Suspended."""
+        """Some columns could not be written: their members are out when this returns. Raises Suspended."""
         if number in NO_SPACE:
             raise Suspended(f"pool {self.name} waits: its members' file system is full; make room and it goes on")
         failed = {place[0] for column, place in enumerate(slab.places) if columns >> column & 1}
@@ -404,33 +405,37 @@ class Pool:
     # --- looking, ending
 
     def status(self) -> dict[str, Any]:
-        """Members, volumes, space in bytes, the log, counters."""
-        states = {f.IN: "in", f.OUT: "out", f.SPARE: "spare"}
-        return {
-            "name": self.name,
-            "commit": self.number,
-            "extent": self.extent,
-            "members": [
-                {
-                    "number": number,
-                    "name": self.member_name(number),
-                    "state": states[row.state],
-                    "size": row.size,
-                    "free": self.space.free(number) * self.extent,
-                }
-                for number, row in enumerate(self.rows)
-            ],
-            "volumes": [
-                {"name": row.name, "size": row.size, "grain": row.grain, "raid": _profile_name(row.profile)}
-                for row in self.volume_rows.values()
-            ],
-            "log": {"segments": len(self.segments), "blocks": len(self.engine.index)},
-            "counts": dict(self.engine.counts),
-            "events": list(self.events[-20:]),
-        }
+        """Members, volumes, space in bytes, the log, counters: storvirt.pool.report."""
+        return report.status(self)
 
-    def slabs(self) -> Iterator[Slab]:
-        yield from self.engine.all_slabs()
+    def add_member(self, member: Member, ident: bytes) -> int:
+        """A new member, empty: what it held is gone. Returns its number. Raises PoolError, Suspended."""
+        number = next((n for n, row in enumerate(self.rows) if row.state == f.REMOVED), len(self.rows))
+        if number == f.MAX_MEMBERS:
+            raise PoolError(f"pool {self.name} has {f.MAX_MEMBERS} members, which is the most")
+        least = f.EXTENTS_AT + self.extent
+        if member.size < least:
+            raise PoolError(f"member {member.name} has {member.size} bytes; in this pool it needs at least {least}")
+        super_ = f.Superblock(self.pool_id, ident, number, member.size, self.extent, self.name)
+        member.write(f.RING_AT, bytes(f.RING_PLACES * f.RING_PLACE_SIZE))
+        member.write(0, f.pack_superblock(super_) * 2)
+        row = f.MemberRow(ident, f.IN, member.size, self.number + 1)
+        if number == len(self.rows):
+            self.rows.append(row)
+            self.members.append(member)
+            self.space.add_member(member.size)
+        else:
+            self.rows[number] = row
+            self.members[number] = member
+            self.space.renew_member(number, member.size)
+        self.write_commit()
+        self.sync_members()
+        return number
+
+    def rename_slab(self, slab: Slab) -> None:
+        """A slab's columns lie elsewhere now: the next commit record says so."""
+        row = self._slab_rows[slab.number]
+        self._slab_rows[slab.number] = row._replace(columns=slab.places)
 
     def close(self) -> None:
         """A checkpoint, then the members are closed. Raises Suspended, and then it is still open."""
@@ -444,7 +449,3 @@ class Pool:
         for member in self.members:
             if member is not None:
                 member.close()
-
-
-def _profile_name(number: int) -> str:
-    return next(name for name, profile in PROFILES.items() if profile.number == number)

@@ -101,6 +101,20 @@ cdef class Reader:
             self._read(disk, offset, length, to)
         return bytes(out)
 
+    def slot_content(self, Disk disk, uint64_t grain):
+        """(slab, slot, bytes) of a grain as it lies in its slot, verified, without the log; None for a hole.
+
+        What had to be reconstructed is noted in `to_heal`. Raises BlockError.
+        """
+        cdef entry_t *entry = disk.map.find(grain)
+        cdef bytearray content
+        if entry == NULL or entry.slab == 0:
+            return None
+        place = entry.slab, entry.slot
+        content = bytearray(disk.grain)
+        self._read_grain(disk, grain, 0, disk.blocks, content)
+        return self.slab(place[0]), place[1], content
+
     cdef int _read(self, Disk disk, uint64_t offset, uint64_t length, uint8_t *to) except -1:
         cdef uint64_t inside = offset % BLOCK_BYTES, piece, whole
         if inside or length < BLOCK_BYTES:

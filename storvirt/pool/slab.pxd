@@ -27,6 +27,8 @@ cdef class Slab:
     cdef bint mark(self, uint32_t slot) except -1
     cdef uint64_t write(self, uint32_t slot, const uint8_t *grain, uint8_t *scratch) noexcept
     cdef int _write_column(self, uint32_t slot, int column, const uint8_t *data) noexcept
+    cdef void _expected(self, int column, const uint8_t *grain, uint8_t *to) noexcept
+    cdef void _dealt(self, int column, const uint8_t *grain, uint8_t *to) noexcept
     cdef int append(self, int copy, uint32_t at, const uint8_t *data, uint32_t length) noexcept
     cdef int read(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to) noexcept
     cdef int read_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to) noexcept

@@ -8,7 +8,7 @@ A slot's columns lie at the same place in each extent. Data columns come first, 
 from libc.errno cimport EIO
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from storvirt.backing.member cimport Member
 from storvirt.pool.format import EXTENTS_AT, RAID1, RAID5
@@ -162,16 +162,43 @@ cdef class Slab:
         self.missing &= ~(<uint64_t>1 << column)
         self.abandon_rebuild()
 
-    def copy_to_target(self, uint32_t slot):
-        """Reconstruct the rebuilt column of one slot in its new home; returns errno, 0 = done."""
+    def write_target(self, uint32_t slot, const uint8_t[::1] content not None):
+        """Write the column that is being rebuilt, of one slot whose whole content is given; returns errno, 0 = done."""
+        cdef bytearray buffer = bytearray(self.column)
+        cdef uint8_t *b = buffer
+        self._expected(self.rebuilding, &content[0], b)
+        return self._target.write_at(b, self.column, self._target_offset + <uint64_t>slot * self.column)
+
+    def differing(self, uint32_t slot, const uint8_t[::1] content not None):
+        """A bit for each column that is there and does not hold what it should, by the slot's whole content."""
         cdef bytearray buffer = bytearray(2 * self.column)
         cdef uint8_t *b = buffer
-        cdef int column = self.rebuilding, error
-        cdef uint64_t at = self._target_offset + <uint64_t>slot * self.column
-        error = self.read_column(slot, column, 0, self.column, b)
-        if error:
-            error = self.rebuild_column(slot, column, 0, self.column, b, b + self.column, <uint64_t>1 << column)
-        return error or self._target.write_at(b, self.column, at)
+        cdef uint64_t wrong = 0
+        cdef int column
+        for column in range(self.width):
+            if self.missing >> column & 1:
+                continue
+            self._expected(column, &content[0], b)
+            if self.read_column(slot, column, 0, self.column, b + self.column) or memcmp(b, b + self.column, self.column):
+                wrong |= <uint64_t>1 << column
+        return wrong
+
+    cdef void _expected(self, int column, const uint8_t *grain, uint8_t *to) noexcept:
+        """What a column holds of a grain."""
+        cdef int i
+        memset(to, 0, self.column)
+        if column < self.data or self.profile != _RAID5:
+            self._dealt(0 if column >= self.data else column, grain, to)
+            return
+        for i in range(self.data):
+            self._dealt(i, grain, to)
+
+    cdef void _dealt(self, int column, const uint8_t *grain, uint8_t *to) noexcept:
+        """XOR a data column of a grain into `to`; what the grain does not reach is padding."""
+        cdef uint32_t start = <uint32_t>column * self.column, length
+        if start < self.grain:
+            length = min(self.column, self.grain - start)    # a multiple of 512: grains and columns are
+            xor_into(to, grain + start, length)
 
     # --- columns
 

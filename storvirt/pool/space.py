@@ -38,11 +38,17 @@ class Space:
     def __init__(self, members: Sequence[MemberRow], extent: int) -> None:
         self.extent = extent
         self._free: list[set[int]] = []
+        self.leaving: set[int] = set()  # members that are being replaced: nothing new is put there
         for row in members:
             self.add_member(row.size)
 
     def add_member(self, size: int) -> None:
         self._free.append(set(range(max(0, (size - EXTENTS_AT) // self.extent))))
+
+    def renew_member(self, number: int, size: int) -> None:
+        """Another file has this number now."""
+        self.add_member(size)
+        self._free[number] = self._free.pop()
 
     def claim(self, columns: Iterable[Column]) -> None:
         """These extents are in use."""
@@ -64,6 +70,9 @@ class Space:
         self._free[member].remove(extent)
         return extent
 
+    def _takers(self, members: Sequence[MemberRow]) -> list[int]:
+        return [n for n, row in enumerate(members) if row.state == IN and n not in self.leaving]
+
     def cut(
         self, slab: int, use: int, profile: int, grain: int, members: Sequence[MemberRow], copies: int = 2
     ) -> SlabRow:
@@ -71,7 +80,7 @@ class Space:
         keep their column, as far as the profile can do without. Raises NoSpace.
         """
         least = 1 if use != DATA else 1 + RESERVE
-        usable = [n for n, row in enumerate(members) if row.state == IN and self.free(n) >= least]
+        usable = [n for n in self._takers(members) if self.free(n) >= least]
         absent = [n for n, row in enumerate(members) if row.state == OUT and self.free(n) >= least]
         layout = None
         for several in (usable, [*usable, *absent]):
@@ -94,7 +103,7 @@ class Space:
 
     def cut_mirror(self, slab: int, use: int, members: Sequence[MemberRow], copies: int) -> SlabRow:
         """A slab for pages or for the log: as many copies as asked for and possible, at least one. Raises NoSpace."""
-        usable = [n for n, row in enumerate(members) if row.state == IN and self.free(n)]
+        usable = [n for n in self._takers(members) if self.free(n)]
         if not usable:
             raise NoSpace
         order = sorted(usable, key=lambda n: (-self.free(n), (n - slab) % len(members)))[:copies]

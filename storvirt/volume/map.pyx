@@ -180,6 +180,21 @@ cdef class VolumeMap:
                 if pointer.slab:
                     yield pointer
 
+    def numbered_pages(self):
+        """(level, number, pointer) of every page."""
+        for level, pointers in enumerate(self._pointers):
+            for number, pointer in enumerate(pointers):
+                if pointer.slab:
+                    yield level, number, pointer
+
+    def touch(self, level, number):
+        """Write this page to new space with the next checkpoint."""
+        cdef Leaf leaf
+        if level == 0:
+            leaf = self._leaf(number, True)
+            leaf.dirty = True
+        (<set>self._dirty[level]).add(number)
+
     def read_tree(self, root):
         """Fill in all page pointers from the root down. Raises what `load` raises, and FormatError."""
         top = self.levels

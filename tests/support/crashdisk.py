@@ -261,8 +261,22 @@ def _power(files: Files, event: Event | None, dice: random.Random, exhaustive_be
 
 def _composed(files: Files, survived: Survivors, words: str) -> tuple[Files, str]:
     after = {name: file.after_power_loss(survived.get(name, {})) for name, file in files.items()}
-    kept = {name: dict(sorted(sectors.items())) for name, sectors in survived.items() if any(sectors.values())}
-    return after, f"the power fails ({words}); sectors that survive, with version: {kept}"
+    kept = "; ".join(f"{name} {_runs(sectors)}" for name, sectors in survived.items() if any(sectors.values()))
+    return after, f"the power fails ({words}); sectors that survive: {kept or 'none'}"
+
+
+def _runs(sectors: Mapping[int, int]) -> str:
+    """`3-9 12 14v2`: runs of sectors, with the version if it is not the first (-1 is the file's size)."""
+    runs: list[list[int]] = []  # first, last, version
+    for sector, version in sorted(sectors.items()):
+        if runs and runs[-1][1:] == [sector - 1, version]:
+            runs[-1][1] = sector
+        elif version:
+            runs.append([sector, sector, version])
+    return " ".join(
+        f"{first}{f'-{last}' if last > first else ''}{f'v{version}' if version > 1 else ''}"
+        for first, last, version in runs
+    )
 
 
 Pending = list[tuple[str, int]]

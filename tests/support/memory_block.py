@@ -1,5 +1,5 @@
-"""A Block in memory, for tests: slow is fine, obvious is better. It knows which BLOCKs were ever written (extents), and can
-be told to fail.
+"""A Block in memory, for tests: obvious rather than quick. It knows which BLOCKs were ever written (extents), and can be
+told to fail.
 
 Knows: storvirt.block. Refuses to know: who uses it.
 """
@@ -12,7 +12,7 @@ from storvirt.block import BLOCK, SECTOR, BlockError, Extent
 
 
 class MemoryBlock:
-    """`calls` lists what was asked, as (name, offset, length, fua). `fail`: raised by the next calls while it is set."""
+    """`calls` lists what was asked, as (name, offset, length, fua), while `log` is true. `fail`: raised while it is set."""
 
     def __init__(self, size: int, read_only: bool = False) -> None:
         assert size % SECTOR == 0
@@ -26,7 +26,7 @@ class MemoryBlock:
         self._written = bytearray(-(-size // BLOCK))
 
     def _check(self, name: str, offset: int, length: int, fua: bool = False) -> None:
-        assert 0 <= offset and length > 0 and offset + length <= self.size, (name, offset, length)
+        assert offset >= 0 and length > 0 and offset + length <= self.size, (name, offset, length)
         assert offset % SECTOR == 0 and length % SECTOR == 0, (name, offset, length)
         if self.log:
             self.calls.append((name, offset, length, fua))

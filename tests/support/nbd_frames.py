@@ -56,7 +56,9 @@ def option_replies(data: bytes) -> list[OptionReply]:
     return found
 
 
-def request(kind: int, offset: int = 0, length: int = 0, *, cookie: int = 7, flags: int = 0, data: bytes = b"") -> bytes:
+def request(
+    kind: int, offset: int = 0, length: int = 0, *, cookie: int = 7, flags: int = 0, data: bytes = b""
+) -> bytes:
     return struct.pack(">IHHQQI", 0x25609513, flags, kind, cookie, offset, length or len(data)) + data
 
 
@@ -95,7 +97,7 @@ def assemble(chunks: list[Reply], offset: int, length: int) -> bytes:
             assert chunk.kind == 2
             data = bytes(struct.unpack(">I", chunk.data[8:])[0])
         first = place - offset
-        assert data and 0 <= first and first + len(data) <= length
+        assert data and first >= 0 and first + len(data) <= length
         assert not any(seen[first : first + len(data)])
         seen[first : first + len(data)] = b"\1" * len(data)
         content[first : first + len(data)] = data

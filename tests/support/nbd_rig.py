@@ -37,7 +37,7 @@ class Clock:
 
 
 class StoppedLoop(Loop):
-    """A real loop whose timers, but for those of 0 seconds, go off when a test says so: no test depends on its speed."""
+    """A real loop whose timers, but for those of 0 seconds, go off when a test says so: no test depends on speed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,7 +173,9 @@ class Rig:
     def __enter__(self) -> Rig:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.server.close()
         for peer in self._peers:
             with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -34,11 +35,11 @@ class Answer:
 
     @property
     def sentence(self) -> str:
-        """The one line on stderr, without its `vfab: `; fails where there are more lines, or none."""
+        """The one line on stderr, without its `vfab: ` or `vfab VERB: `; fails where there are more lines, or none."""
         lines = self.err.splitlines()
-        assert len(lines) == 1 and lines[0].startswith("vfab: ") and self.err.endswith("\n"), self.told
+        assert len(lines) == 1 and re.match(r"vfab[ a-z]*: ", lines[0]) and self.err.endswith("\n"), self.told
         assert lines[0].isprintable(), self.told
-        return lines[0].removeprefix("vfab: ")
+        return lines[0].partition(": ")[2]
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 import pytest
@@ -13,6 +14,7 @@ from storvirt.nbd.handshake import MAX_DATA, Handshake
 from storvirt.nbd.wire import ExportFlag, Option, Reply
 from tests.support.nbd_frames import FIXED, HELLO, OptionReply, info, meta, option, option_replies, string
 
+EXAMPLES = 20_000 if os.environ.get("VFAB_LONG") else 300
 SIZE = 64 << 20
 EXPORTS = {
     "v0": ExportInfo("v0", SIZE, "a volume"),
@@ -234,7 +236,7 @@ options = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     st.one_of(st.just(HELLO), st.binary(min_size=4, max_size=4)),
     st.lists(st.one_of(options, st.binary(max_size=30)), max_size=6),

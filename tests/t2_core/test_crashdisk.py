@@ -214,6 +214,16 @@ def test_a_failure_names_its_crash() -> None:
     assert "the last mark is 4" in note
 
 
+def test_a_story_says_which_sectors_survived() -> None:
+    disk = CrashDisk({"m": 16 * S})
+    disk.members["m"].write(2 * S, b"a" * 4 * S)
+    disk.members["m"].write(9 * S, b"b")
+    disk.members["m"].write(4 * S, b"c" * S)
+    stories = [crash.story for crash in disk.crashes(kinds=("power",), exhaustive_below=8)]
+    assert any(story.endswith("sectors that survive: m 2-3 4v2 5 9") for story in stories)
+    assert stories[0].endswith("sectors that survive: none")
+
+
 def test_crashes_do_not_disturb_each_other() -> None:
     disk = CrashDisk({"m": 2 * S})
     disk.members["m"].write(0, b"a" * 2 * S)

@@ -117,7 +117,7 @@ def test_holes_are_sent_as_holes_unless_they_must_not() -> None:
     assert [reply.kind for reply in found] == [2, 1, 2]
     assert assemble(found, 0, 262144) == served.block.content[:262144]
     (whole,) = served.ask(request(READ, 0, 262144, flags=DF))
-    assert (whole.kind, whole.data[8:]) == (1, served.block.content[:262144])
+    assert (whole.kind, whole.data[8:]) == (1, bytes(served.block.content[:262144]))
     (small,) = served.ask(request(READ, 0, 4096))
     assert small.kind == 1
 

@@ -43,7 +43,9 @@ def test_in_any_pieces_and_without_waiting(tmp_path: Path, connect: Callable[[Ri
     """The client says everything before it hears anything: what comes behind GO belongs to the session."""
     with Rig(tmp_path) as rig:
         peer = connect(rig)
-        said = HELLO + option(7, info("v0")) + request(WRITE, 100, data=b"abcd" * 100) + request(READ, 99, 402, cookie=8)
+        said = (
+            HELLO + option(7, info("v0")) + request(WRITE, 100, data=b"abcd" * 100) + request(READ, 99, 402, cookie=8)
+        )
         for at in range(0, len(said), chunk):
             peer.send(said[at : at + chunk])
             rig.loop.run_once(0)

@@ -1,0 +1,230 @@
+"""Jobs that go over a whole pool a little at a time: replacing a member, scrubbing.
+
+Knows: which slots are concerned, how far a job is. Refuses to know: when there is time for a step, files, clocks.
+
+A job is a value with step() -> bool (there is more to do) and progress (done, total). It may be dropped at any time:
+what it has not finished is as it was, and another job begins it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from storvirt.backing.member import Member
+from storvirt.block import BlockError
+from storvirt.pool import format as f
+from storvirt.pool.pool import Pool, PoolError
+from storvirt.pool.slab import Slab
+from storvirt.pool.space import NoSpace
+
+SLOTS_A_STEP = 32
+SLABS_AT_ONCE = 64  # slabs whose new columns are written at the same time: the map is walked once for each such group
+
+
+class Progress(NamedTuple):
+    """Slots dealt with, of how many (new ones may come in between)."""
+
+    done: int
+    total: int
+
+
+class Replace:
+    """Move everything that member `number` holds, or held, to a new member. The old one is read as long as it is there.
+
+    member: empty, of any size; ident: 16 bytes. Where the new member has no room, other members take columns.
+    Raises PoolError, NoSpace is one sentence of it; Suspended from step().
+    """
+
+    def __init__(self, pool: Pool, number: int, member: Member, ident: bytes) -> None:
+        if not 0 <= number < len(pool.rows) or pool.rows[number].state not in (f.IN, f.OUT):
+            raise PoolError(f"pool {pool.name} has no member number {number} that could be replaced")
+        self.pool = pool
+        self.old = number
+        self.new = pool.add_member(member, ident)
+        pool.space.leaving.add(number)
+        pool.engine.forget_current_slabs()
+        self._homes: dict[int, f.Column] = {}  # where a slab's column is being rebuilt
+        self._done = 0
+        self._total = sum(slab.used for slab in self._concerned())
+        self._steps = self._run()
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(min(self._done, self._total), self._total)
+
+    def step(self) -> bool:
+        """Some slots more; False when all of it is done and recorded."""
+        return next(self._steps, None) is not None
+
+    def _concerned(self) -> list[Slab]:
+        """Slabs that still have a column on the old member."""
+        return [slab for slab in self.pool.engine.all_slabs() if any(place[0] == self.old for place in slab.places)]
+
+    def _run(self) -> Iterator[bool]:
+        yield from self._empty_log()
+        while group := self._concerned()[:SLABS_AT_ONCE]:
+            for slab in group:
+                self._begin(slab)
+            try:
+                yield from self._fill(group)
+            except BaseException:
+                for slab in group:
+                    slab.abandon_rebuild()
+                raise
+            self._finish(group)
+            yield True
+        self._retire()
+
+    def _empty_log(self) -> Iterator[bool]:
+        """Segments of the log on the old member are not rebuilt: their content moves to grains, they are given up."""
+        pool = self.pool
+        if any(slab.use == f.LOG for slab in self._concerned()):
+            pool.engine.commit()
+            pool.new_segment()
+            for row in pool.segments[:-1]:
+                for volume, grain in pool.engine.live_in(row.slab):
+                    pool.engine.destage(pool.engine.disks[volume], grain)
+                    yield True
+            pool.checkpoint()
+
+    def _begin(self, slab: Slab) -> None:
+        column = next(i for i, place in enumerate(slab.places) if place[0] == self.old)
+        taken = {place[0] for place in slab.places}
+        rows = self.pool.rows
+        others = [n for n, row in enumerate(rows) if row.state == f.IN and n not in taken and n != self.new]
+        for number in [self.new, *sorted(others, key=lambda n: -self.pool.space.free(n))]:
+            member = self.pool.members[number]
+            if member is None:
+                continue
+            try:
+                extent = self.pool.space.take(number)
+            except NoSpace:
+                continue
+            slab.begin_rebuild(column, member, extent, self.pool.extent)
+            self._homes[slab.number] = f.Column(number, extent)
+            return
+        raise PoolError(f"pool {self.pool.name} has no room for what member {self.old} held; add a larger member")
+
+    def _fill(self, group: list[Slab]) -> Iterator[bool]:
+        pool, wanted = self.pool, {slab.number: slab for slab in group}
+        for slab, slot, content in self._contents(wanted):
+            error = slab.write_target(slot, content)
+            if error:
+                pool.write_failed(slab, 0, error)
+                raise PoolError(f"the new member can't be written (errno {error}); replace it by another one")
+            self._done += 1
+            if self._done % SLOTS_A_STEP == 0:
+                yield True
+
+    def _contents(self, wanted: dict[int, Slab]) -> Iterator[tuple[Slab, int, bytes | bytearray]]:
+        """Every slot in use of these slabs, its content verified. What is written meanwhile goes there by itself."""
+        pool = self.pool
+        for disk in list(pool.engine.disks.values()):
+            for pointer in list(disk.map.pages()):
+                if pointer.slab in wanted:
+                    yield wanted[pointer.slab], pointer.slot, pool.load_page(pointer)
+            for grain, slab, _slot in disk.map.allocated():
+                if slab not in wanted:
+                    continue
+                try:
+                    found = pool.engine.slot_content(disk, grain)  # looked up again: it may have moved
+                except BlockError as error:
+                    pool.events.append(f"not rebuilt: {error}")
+                    continue
+                if found is not None and found[0].number in wanted:
+                    yield found
+
+    def _finish(self, group: list[Slab]) -> None:
+        pool = self.pool
+        for slab in group:
+            home = self._homes.pop(slab.number)
+            slab.end_rebuild(home.member, home.extent)
+            pool.rename_slab(slab)
+        pool.sync_members()
+        pool.write_commit()
+        pool.sync_members()
+
+    def _retire(self) -> None:
+        pool = self.pool
+        name = pool.member_name(self.old)
+        member = pool.members[self.old]
+        pool.rows[self.old] = pool.rows[self.old]._replace(state=f.REMOVED, since=pool.number + 1)
+        pool.members[self.old] = None
+        pool.space.leaving.discard(self.old)
+        pool.write_commit()
+        pool.sync_members()
+        pool.events.append(f"member {name} is replaced by {pool.member_name(self.new)}")
+        if member is not None:
+            member.close()
+
+
+class Scrub:
+    """Read everything that is in use, all columns of it, and mend what does not agree.
+
+    found: what was wrong, in sentences; lost: grains that could not be reconstructed.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.found: list[str] = []
+        self.healed = self.lost = self._done = 0
+        self._total = sum(slab.used for slab in pool.engine.all_slabs() if slab.use != f.LOG)
+        self._steps = self._run()
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(min(self._done, self._total), self._total)
+
+    def step(self) -> bool:
+        """Some slots more; False when all of it was read and mended."""
+        return next(self._steps, None) is not None
+
+    def _run(self) -> Iterator[bool]:
+        for disk in list(self.pool.engine.disks.values()):
+            self._pages(disk.number)
+            for grain, _slab, _slot in disk.map.allocated():
+                self._grain(disk.number, grain)
+                self._done += 1
+                if self._done % SLOTS_A_STEP == 0:
+                    yield True
+        self.pool.engine.commit()
+        self.pool.checkpoint()
+
+    def _pages(self, volume: int) -> None:
+        """Pages of which a copy is bad are written anew with the checkpoint at the end."""
+        pool, volume_map = self.pool, self.pool.engine.disks[volume].map
+        for level, number, pointer in list(volume_map.numbered_pages()):
+            slab = pool.engine.slab(pointer.slab)
+            self._done += 1
+            try:
+                page = pool.load_page(pointer)
+            except BlockError as error:
+                self.lost += 1
+                self.found.append(str(error))
+                continue
+            if slab is not None and slab.differing(pointer.slot, page):
+                self.healed += 1
+                self.found.append(f"a page of the map had a bad copy (slab {pointer.slab}, slot {pointer.slot})")
+                volume_map.touch(level, number)
+
+    def _grain(self, volume: int, grain: int) -> None:
+        pool = self.pool
+        disk = pool.engine.disks[volume]
+        try:
+            found = pool.engine.slot_content(disk, grain)
+        except BlockError as error:
+            self.lost += 1
+            self.found.append(str(error))
+            return
+        if found is None:
+            return
+        slab, slot, content = found
+        wrong = slab.differing(slot, content)
+        if wrong or (volume, grain) in pool.engine.to_heal:
+            names = [pool.member_name(place[0]) for i, place in enumerate(slab.places) if wrong >> i & 1]
+            self.healed += 1
+            self.found.append(f"grain {grain} of volume {disk.row.name} was bad on {', '.join(names) or 'a member'}")
+            pool.engine.to_heal.discard((volume, grain))
+            pool.make_room()
+            pool.engine.destage(disk, grain)

@@ -1,0 +1,42 @@
+"""What a pool says of itself, as plain values. Knows: names for numbers. Refuses to know: how anything came about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from storvirt.pool import format as f
+from storvirt.raid.layout import PROFILES
+
+if TYPE_CHECKING:
+    from storvirt.pool.pool import Pool
+
+
+def status(pool: Pool) -> dict[str, Any]:
+    """Members, volumes, space in bytes, the log, counters."""
+    states = {f.IN: "in", f.OUT: "out", f.SPARE: "spare", f.REMOVED: "removed"}
+    return {
+        "name": pool.name,
+        "commit": pool.number,
+        "extent": pool.extent,
+        "members": [
+            {
+                "number": number,
+                "name": pool.member_name(number),
+                "state": states[row.state],
+                "size": row.size,
+                "free": pool.space.free(number) * pool.extent,
+            }
+            for number, row in enumerate(pool.rows)
+        ],
+        "volumes": [
+            {"name": row.name, "size": row.size, "grain": row.grain, "raid": _profile_name(row.profile)}
+            for row in pool.volume_rows.values()
+        ],
+        "log": {"segments": len(pool.segments), "blocks": len(pool.engine.index)},
+        "counts": dict(pool.engine.counts),
+        "events": list(pool.events[-20:]),
+    }
+
+
+def _profile_name(number: int) -> str:
+    return next(name for name, profile in PROFILES.items() if profile.number == number)

@@ -1,0 +1,101 @@
+"""The wheel as a stranger has it: built from the tracked files, installed beside the distribution's own Python, and used
+by a user without a name, without privileges, and without anything in his home.
+
+Knows: git's files, pip, setpriv (util-linux). Refuses to know: what is tried with it. Building needs setuptools and
+Cython, installing what virtfab depends on: pip takes them from its cache or from the network.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support import peers
+from tests.support.user import Answer, run
+
+ROOT = Path(__file__).parents[2]
+PYTHON = Path("/usr/bin/python3")
+NOBODY = 65534  # what Linux calls nobody
+BUILD_SECONDS = 400
+PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
+ALONE = (
+    f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all",
+    "--no-new-privs",
+)  # fmt: skip
+
+
+class Installed(NamedTuple):
+    wheel: Path
+    vfab: Path
+
+
+def need_everything() -> None:
+    """Skips the test (in CI: fails it) where a wheel cannot be built here, or nobody can become somebody else."""
+    for program in ("git", "setpriv"):
+        peers.need(program)
+    if not PYTHON.exists():
+        peers.missing(f"{PYTHON} (Debian: python3-venv, python3-dev)")
+    if os.geteuid() != 0:
+        peers.missing("root, to become another user,")
+
+
+def install(folder: Path) -> Installed:
+    """Builds the wheel and installs it below `folder`, which takes half a minute."""
+    python = str(folder / "venv/bin/python")
+    _done(str(PYTHON), "-m", "venv", str(folder / "venv"))
+    source = _copied(folder / "source")
+    _done(python, *PIP, "install", "setuptools>=77", "Cython>=3.1")
+    _done(python, *PIP, "wheel", "--no-build-isolation", "--no-deps", "-w", str(folder / "dist"), str(source))
+    (wheel,) = (folder / "dist").iterdir()
+    _done(python, *PIP, "install", str(wheel))
+    return Installed(wheel, folder / "venv/bin/vfab")
+
+
+def tracked(*patterns: str) -> list[str]:
+    """The files that git knows, those that are deleted just now left out."""
+    git = [peers.need("git"), "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files", "-z", *patterns]
+    names = subprocess.run(git, capture_output=True, check=True, text=True).stdout.split("\0")
+    return [name for name in names if name and (ROOT / name).exists()]
+
+
+def _copied(target: Path) -> Path:
+    """A clean copy of the tree: no build products, nothing that git does not know."""
+    for name in tracked():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, target / name)
+    return target
+
+
+def _done(*command: str) -> None:
+    run(*command, seconds=BUILD_SECONDS, env={"PYTHONPATH": None})
+
+
+class Nobody:
+    """Somebody with an empty home and an empty working folder; `vfab` runs there without a privilege."""
+
+    def __init__(self, folder: Path, vfab: Path) -> None:
+        self._vfab = vfab
+        self.home, self.work = folder / "home", folder / "work"
+        for place in (self.home, self.work):
+            place.mkdir(mode=0o700)
+            os.chown(place, NOBODY, NOBODY)
+
+    def __call__(self, *arguments: str, code: int | None = 0, **variables: str) -> Answer:
+        """In the environment of a machine that has just started: no XDG folders, nothing of ours."""
+        usual = {"HOME": str(self.home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "NO_COLOR": "1"}
+        environment = ("env", "-i", *(f"{name}={value}" for name, value in {**usual, **variables}.items()))
+        return run(str(self._vfab), *arguments, code=code, cwd=self.work, prefix=("setpriv", *ALONE, *environment))
+
+    def processes(self) -> list[str]:
+        """The command lines of all that run with this home."""
+        mark, found = f"HOME={self.home}".encode(), []
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                    found.append(Path(f"/proc/{entry}/cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+        return found
