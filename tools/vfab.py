@@ -86,11 +86,13 @@ def _run(arguments: list[str]) -> int:
         print("vfab: virtfab runs on Linux; on macOS and Windows run it in a Linux VM or in WSL2", file=sys.stderr)
         return USAGE
     lab, verb, rest = _split(arguments)
-    if verb is None:
+    asked = bool({"-h", "--help"} & set(arguments))
+    if verb is None and (asked or not arguments):
         print(_overview())
-        return 0 if "-h" in arguments or "--help" in arguments else USAGE
+        return 0 if asked else USAGE
     if verb not in VERBS:
-        print(f"vfab: there is no verb '{verb}'{_near(verb)}; vfab --help lists them", file=sys.stderr)
+        what = f"verb {verb!r}{_near(verb)}" if verb is not None else f"verb in {' '.join(arguments)!r}"
+        print(f"vfab: there is no {what}; vfab --help lists them", file=sys.stderr)
         return USAGE
     module = importlib.import_module(f"tools.verbs.{verb}")
     parser = Parser(prog=f"vfab {verb}", description=VERBS[verb].capitalize() + ".", allow_abbrev=False)

@@ -408,30 +408,6 @@ class Pool:
         """Members, volumes, space in bytes, the log, counters: storvirt.pool.report."""
         return report.status(self)
 
-    def add_member(self, member: Member, ident: bytes) -> int:
-        """A new member, empty: what it held is gone. Returns its number. Raises PoolError, Suspended."""
-        number = next((n for n, row in enumerate(self.rows) if row.state == f.REMOVED), len(self.rows))
-        if number == f.MAX_MEMBERS:
-            raise PoolError(f"pool {self.name} has {f.MAX_MEMBERS} members, which is the most")
-        least = f.EXTENTS_AT + self.extent
-        if member.size < least:
-            raise PoolError(f"member {member.name} has {member.size} bytes; in this pool it needs at least {least}")
-        super_ = f.Superblock(self.pool_id, ident, number, member.size, self.extent, self.name)
-        member.write(f.RING_AT, bytes(f.RING_PLACES * f.RING_PLACE_SIZE))
-        member.write(0, f.pack_superblock(super_) * 2)
-        row = f.MemberRow(ident, f.IN, member.size, self.number + 1)
-        if number == len(self.rows):
-            self.rows.append(row)
-            self.members.append(member)
-            self.space.add_member(member.size)
-        else:
-            self.rows[number] = row
-            self.members[number] = member
-            self.space.renew_member(number, member.size)
-        self.write_commit()
-        self.sync_members()
-        return number
-
     def rename_slab(self, slab: Slab) -> None:
         """A slab's columns lie elsewhere now: the next commit record says so."""
         row = self._slab_rows[slab.number]

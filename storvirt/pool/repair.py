@@ -14,6 +14,7 @@ from typing import NamedTuple
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
+from storvirt.pool.membership import add_member
 from storvirt.pool.pool import Pool, PoolError
 from storvirt.pool.slab import Slab
 from storvirt.pool.space import NoSpace
@@ -41,7 +42,7 @@ class Replace:
             raise PoolError(f"pool {pool.name} has no member number {number} that could be replaced")
         self.pool = pool
         self.old = number
-        self.new = pool.add_member(member, ident)
+        self.new = add_member(pool, member, ident)
         pool.space.leaving.add(number)
         pool.engine.forget_current_slabs()
         self._homes: dict[int, f.Column] = {}  # where a slab's column is being rebuilt

@@ -1,5 +1,5 @@
-"""The wheel as a stranger has it: built from the tracked files, installed beside the distribution's own Python, and used
-by a user without a name, without privileges, and without anything in his home.
+"""The wheel as a stranger has it: built from the tracked files, installed beside the distribution's own Python, and
+used by a user without a name, without privileges, and without anything in his home.
 
 Knows: git's files, pip, setpriv (util-linux). Refuses to know: what is tried with it. Building needs setuptools and
 Cython, installing what virtfab depends on: pip takes them from its cache or from the network.

@@ -1,5 +1,5 @@
-"""A Block in memory, for tests: obvious rather than quick. It knows which BLOCKs were ever written (extents), and can be
-told to fail.
+"""A Block in memory, for tests: obvious rather than quick. It knows which BLOCKs were ever written (extents), and can
+be told to fail.
 
 Knows: storvirt.block. Refuses to know: who uses it.
 """
@@ -12,7 +12,7 @@ from storvirt.block import BLOCK, SECTOR, BlockError, Extent
 
 
 class MemoryBlock:
-    """`calls` lists what was asked, as (name, offset, length, fua), while `log` is true. `fail`: raised while it is set."""
+    """`calls` lists what was asked, as (name, offset, length, fua), while `log` is set. `fail` is raised while set."""
 
     def __init__(self, size: int, read_only: bool = False) -> None:
         assert size % SECTOR == 0

@@ -262,12 +262,12 @@ def test_an_output_is_sent_in_pieces_and_taken_back() -> None:
     mark = out.pending
     out.data(2, 0, bytes(5000))
     out.rewind(mark)
-    assert out.pending == 16
+    assert len(memoryview(out)) == 16
     for wrong in (lambda: out.rewind(17), lambda: out.sent(17)):
         with pytest.raises(ValueError, match=r"."):
             wrong()
     out.append(b"")
-    assert out.pending == 16
+    assert len(memoryview(out)) == 16
 
 
 requests = st.builds(
@@ -295,12 +295,13 @@ def test_any_stream_in_any_pieces_gives_the_same(good: list[bytes], tail: bytes,
                 session.space()[: len(stream[at : at + step])] = stream[at : at + step]
                 session.filled(len(stream[at : at + step]))
                 while (taken := session.take()) is not None:
-                    assert session.check(taken) in {0, *map(int, Error)}
+                    assert session.check(taken) in refusals
                     found.append(value(taken))
         except NbdError as error:
             return found, error.reason
         return found, ""
 
+    refusals = {0, *(int(error) for error in Error)}
     whole = run(200_000)
     assert len(whole[0]) >= len(good)
     assert run(chunk) == whole

@@ -12,7 +12,7 @@ from daemons.errors import UserError
 from daemons.lab.lab import Lab
 from daemons.lab.loader import find, load
 from daemons.lab.mistake import LabError
-from daemons.paths import LabPaths, lab_id
+from daemons.paths import LabPaths, PathError, lab_id
 from daemons.spawn import spawn
 from tools.errors import BadFile
 from tools.output import Progress, print_json, warn
@@ -20,6 +20,7 @@ from tools.verbs.status import complaints, report
 
 _SILENCE_SECONDS = 60.0
 _BEGIN_SECONDS = 10.0
+_FOLDER_SECONDS = 0.5
 _LOOK_SECONDS = 0.05
 
 
@@ -94,7 +95,7 @@ def _apply(paths: LabPaths, file: str, dry: bool, events: Any) -> dict[str, Any]
 
 def _controller(paths: LabPaths) -> Client:
     """A line to the lab's fabricd, which is started if there is none."""
-    deadline = time.monotonic() + _BEGIN_SECONDS
+    began = time.monotonic()
     control = paths.control("fabricd")
     while True:
         try:
@@ -103,9 +104,11 @@ def _controller(paths: LabPaths) -> Client:
             pass
         try:
             spawn(paths)
-        except UserError:
-            # Somebody else may have started one in the same moment, and it does not listen yet; or one is just ending.
-            if time.monotonic() > deadline:
+        except UserError as error:
+            # Somebody else may have started one in the same moment, and it does not listen yet; or one is just ending,
+            # and takes its folders with it. A folder that cannot be made a moment later never can.
+            patience = _FOLDER_SECONDS if isinstance(error, PathError) else _BEGIN_SECONDS
+            if time.monotonic() - began > patience:
                 raise
             time.sleep(_LOOK_SECONDS)
 

@@ -1,0 +1,16 @@
+from collections.abc import Callable
+
+from storvirt.block import BlockError
+from storvirt.nbd.session import Session
+from storvirt.pool.pool import Pool
+from storvirt.pool.reader import Disk
+
+Done = Callable[[BlockError | None], None]
+
+class Served:
+    def __init__(self, pool: Pool, disk: Disk, flush: Callable[[Done], None]) -> None: ...
+    def __call__(self, session: Session, kick: Callable[[], None]) -> int: ...
+    @property
+    def stalled(self) -> bool: ...
+    def resume(self) -> bool: ...
+    def forget(self, session: Session) -> None: ...
