@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from daemons.state import Desired
+from netvirt.ports.endpoint import parse_endpoint
 
 Place = tuple[str, str]  # (node as people know it, port or NIC)
 
@@ -21,8 +22,8 @@ def expected(desired: Mapping[str, Desired]) -> dict[str, set[Place]]:
     listeners = _listeners(desired)
     places: dict[str, set[Place]] = {node: set() for node in desired}
     for process, near, endpoint in _dials(desired):
-        address, _, port = endpoint.partition("#")
-        node = listeners.get(address.partition("?")[0])
+        parsed = parse_endpoint(endpoint)
+        port, node = parsed.port, listeners.get(parsed.url)
         if node is not None:
             places[process].add(near)
             places[node].add((node, port))

@@ -40,6 +40,7 @@ MAX_WINDOW = 64 << 20
 MESSAGE_COST = 128
 MAX_TEXT = 4096  # bytes of JSON in a stranger's greeting
 MAX_WELCOME = 1 << 18  # a capture's WELCOME names the switch's ports
+MOST_NAMES = 64  # of whom an epoch is remembered at one port
 ROLES = ("nic", "trunk", "capture")
 _U64 = struct.Struct("<Q")
 
@@ -142,6 +143,7 @@ class Link:
     __slots__ = (
         "_acked",
         "_got",
+        "_heard",
         "_nonce",
         "_peer_window",
         "_sent",
@@ -160,13 +162,24 @@ class Link:
         self.window = window
         self.state = DOWN
         self.peer = ""
-        self.peer_epoch = 0  # the highest heard: it outlives the connection
+        self.peer_epoch = 0
+        self._heard: dict[str, int] = {}  # the highest epoch of each name: it outlives the connection
         self._nonce = nonce
         self._reset(0)
 
     def _reset(self, peer_window: int) -> None:
         self._sent = self._acked = self._got = self._told = 0
         self._peer_window = peer_window
+
+    def _meet(self, name: str, epoch: int) -> None:
+        """The peer is `name` from now on. Raises LinkError if that name has been heard from a later epoch."""
+        heard = self._heard.pop(name, 0)
+        self._heard[name] = max(heard, epoch)
+        if len(self._heard) > MOST_NAMES:
+            del self._heard[next(iter(self._heard))]
+        if epoch < heard:
+            raise LinkError("stale-epoch", f"{name} speaks from epoch {epoch}, {heard} was heard")
+        self.peer, self.peer_epoch = name, epoch
 
     # --- greeting
 
@@ -179,9 +192,7 @@ class Link:
 
     def accept(self, hello: Hello, info: dict[str, Any] | None = None) -> bytes:
         """The listener's yes. Raises LinkError if the caller is older than one heard before under that name."""
-        if hello.name == self.peer and hello.epoch < self.peer_epoch:
-            raise LinkError("stale-epoch", f"{hello.name} speaks from epoch {hello.epoch}, {self.peer_epoch} was heard")
-        self.peer, self.peer_epoch = hello.name, hello.epoch
+        self._meet(hello.name, hello.epoch)
         self.state = UP
         self._reset(hello.window)
         welcome = {**(info or {}), "name": self.name, "window": self.window, "nonce": hello.nonce}
@@ -230,9 +241,8 @@ class Link:
         if _number(value, "nonce", 0, 2**63 - 1) != self._nonce:
             raise LinkError("late", "an answer to an earlier HELLO")
         name, window = _name(value, "name"), _number(value, "window", MIN_WINDOW, MAX_WINDOW)
-        if name == self.peer and epoch < self.peer_epoch:
-            raise LinkError("stale-epoch", f"{name} speaks from epoch {epoch}, {self.peer_epoch} was heard")
-        self.peer, self.peer_epoch, self.state = name, epoch, UP
+        self._meet(name, epoch)
+        self.state = UP
         self._reset(window)
         return Event("up", None, value)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
+from netvirt.addr import mac_bytes, mac_text
 from netvirt.burst import Burst, BurstError
 from netvirt.dataplane.queue import Queue
 from netvirt.ports.errors import PortError
@@ -31,7 +32,7 @@ class Nic:
     def __init__(self, endpoint: str, *, mac: str | None, name: str, key_file: str | None) -> None:
         self.endpoint = endpoint
         self.name = name
-        self.mac = mac if mac is not None else _random_mac()
+        self.mac = mac_text(mac_bytes(mac)) if mac is not None else _random_mac()
         self.dropped = 0
         self.malformed = 0
         self._closed = False
@@ -58,7 +59,7 @@ class Nic:
         """Plug in and wait until the switch has said welcome.
 
         endpoint: what `vfab attach PORT` prints, such as "ipc:///run/.../s1.zmq#eth5"; mac: text, by default a random
-        locally administered address; timeout: seconds. Raises PortError with one sentence.
+        locally administered address; timeout: seconds. Raises PortError or AddrError with one sentence.
         """
         nic = cls(endpoint, mac=mac, name=name or f"nic-{os.getpid()}", key_file=key_file)
         try:

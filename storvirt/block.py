@@ -29,8 +29,13 @@ class Block(Protocol):
     """offset and length are multiples of SECTOR and lie inside `size`: the edge (lun.py) has checked; here it is
     asserted."""
 
-    size: int  # bytes
-    read_only: bool
+    @property
+    def size(self) -> int:
+        """Bytes; it may grow."""
+        ...
+
+    @property
+    def read_only(self) -> bool: ...
 
     def read(self, offset: int, length: int) -> bytes:
         """Raises BlockError."""

@@ -19,5 +19,4 @@ REASONS: tuple[str, ...] = (
     "offload-unsupported",  # an unsegmented frame for a port that can't take one
     "link-down",  # egress: nobody is connected
     "queue-full",  # egress: the receiver is too slow
-    "no-such-port",  # a burst for a port that was removed meanwhile
 )

@@ -5,7 +5,7 @@ from netvirt.dataplane.fdb cimport fdb_t
 from netvirt.dataplane.queue cimport queue_t
 
 cdef enum:
-    REASON_COUNT = 16
+    REASON_COUNT = 15
     SESSIONS = 8              # captures at the same time
     LARGEST_MTU = 65535       # the largest IP packet
 

@@ -207,7 +207,7 @@ cdef class Queue:
         return taken
 
     def head(self):
-        """The oldest frames as one whole FRAMES message, or None. The view is valid until pop() or clear()."""
+        """The oldest frames as one whole FRAMES message, or None. The view is valid until the queue changes."""
         cdef chunk_t *chunk
         if self.q.length == 0:
             return None

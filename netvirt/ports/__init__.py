@@ -54,7 +54,7 @@ class Queue(Protocol):
     """The bounded queue of frames that leave through one port; `netvirt.dataplane.queue.Queue` is the compiled one."""
 
     def head(self) -> memoryview | None:
-        """The oldest frames as one whole FRAMES message (netvirt.burst), or None. Valid until pop() or clear()."""
+        """The oldest frames as one whole FRAMES message (netvirt.burst), or None. Valid until the queue changes."""
         ...
 
     def pop(self) -> None:

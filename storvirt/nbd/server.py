@@ -81,6 +81,12 @@ class NbdServer:
         self._exports[export.info.name] = export
         self._infos[export.info.name] = export.info
 
+    def replace(self, export: Export) -> None:
+        """Clients to come find this one under its name; those that are here keep what they were told."""
+        assert export.info.name in self._exports
+        self._exports[export.info.name] = export
+        self._infos[export.info.name] = export.info
+
     def remove(self, name: str) -> None:
         """No client finds this export any more; those that use it are disconnected."""
         del self._exports[name], self._infos[name]

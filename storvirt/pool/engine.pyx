@@ -192,7 +192,7 @@ cdef class Engine(Reader):
         self.entries += ENTRY.pack(kind, disk.number, where, arg, crc, crc_count)
         if crc_count:
             self.entries += (<const char *>crcs)[: 4 * crc_count]
-            self.entries += bytes(-4 * crc_count % 8)
+            self.entries += bytes(4 * (crc_count & 1))   # to 8 bytes
         self.entry_count += 1
         return 0
 

@@ -25,7 +25,7 @@ def grow_volume(pool: Pool, name: str, size: int) -> None:
     disk.map.grow(size)
     root, unused = disk.map.write_tree(pool._store_page)
     row = pool.volume_rows[row.volume]._replace(size=size, root=root, levels=disk.map.levels)
-    pool.engine.freed += [(pointer.slab, pointer.slot) for pointer in unused]
+    pool.engine.freed.extend((pointer.slab, pointer.slot) for pointer in unused)
     pool.sync_members()
     pool.volume_rows[row.volume] = row
     disk.change(row)

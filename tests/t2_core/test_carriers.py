@@ -8,6 +8,9 @@ from daemons import carriers
 from daemons.state import Desired
 
 
+KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H#]yf7"[:40]  # one with "#" in it
+
+
 def port(name: str, kind: str = "listen", **more: Any) -> dict[str, Any]:
     return {"name": name, "kind": kind, "state": "forwarding", **more}
 
@@ -26,8 +29,8 @@ LAB = {
             "listen": [{"endpoint": "ipc:///R/s2.zmq"}],
             "ports": [
                 port("eth9", "dial", endpoint="ipc:///R/s1.zmq#eth9"),
-                port("tcp1", "dial", endpoint="tcp://127.0.0.1:7001?key=abc#tcp1"),
-                port("far", "dial", endpoint="tcp://192.0.2.1:7001?key=abc#eth1"),
+                port("tcp1", "dial", endpoint=f"tcp://127.0.0.1:7001?key={KEY}#tcp1"),
+                port("far", "dial", endpoint=f"tcp://192.0.2.1:7001?key={KEY}#eth1"),
             ],
         },
     ),

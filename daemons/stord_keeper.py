@@ -1,0 +1,235 @@
+"""One open pool in its process: flushes, background work, members looked after, host trouble waited out.
+
+Knows: when each of these has its turn, so that no request waits for long. Refuses to know: sockets, configuration, how
+any of it is done (storvirt.pool).
+
+A *turn* is a little of the background work and of the job. It comes after each round of the loop, and between two
+flushes: never while the worker's fsyncs are under way, because an fsync error is told to one of two callers only.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from daemons.loop import Loop
+from daemons.worker import Worker
+from storvirt.block import BlockError
+from storvirt.pool import flush as flushes
+from storvirt.pool import format as f
+from storvirt.pool.flush import Flush
+from storvirt.pool.pool import Pool, PoolError, Suspended
+from storvirt.pool.reader import Disk
+from storvirt.pool.repair import Progress
+from storvirt.pool.serve import Served
+
+CHECK_SECONDS = 1.0
+RETRY_SECONDS = 0.5
+_KEPT_EVENTS = 50
+
+Done = Callable[[BlockError | None], None]
+
+
+class Job(Protocol):
+    """storvirt.pool.repair.Replace and Scrub."""
+
+    def step(self) -> bool: ...
+    @property
+    def progress(self) -> Progress: ...
+
+
+class Task:
+    """A job with what people call it; `problem` is set when it ended without having been done."""
+
+    def __init__(self, kind: str, what: str, job: Job) -> None:
+        self.kind, self.what, self.job = kind, what, job
+        self.state = "running"
+        self.problem = ""
+
+    def row(self) -> dict[str, Any]:
+        done, total = self.job.progress
+        row = {"kind": self.kind, "what": self.what, "state": self.state, "done": done, "total": total}
+        found = {"healed": self.job.healed, "lost": self.job.lost} if hasattr(self.job, "healed") else {}
+        return {**row, **found, "problem": self.problem}
+
+
+class Keeper:
+    """paths: the file of each member by number, of those that were ever seen here."""
+
+    def __init__(self, loop: Loop, pool: Pool, paths: dict[int, str]) -> None:
+        self.pool = pool
+        self.paths = paths
+        self.served: list[Served] = []
+        self.suspended = ""
+        self.task: Task | None = None
+        self._loop = loop
+        self._worker = Worker(loop)
+        self._waiting: list[Done] = []  # flushes to be begun
+        self._syncing = False
+        self._ended: Callable[[], None] | None = None
+        self._told = 0
+        self._check_timer = loop.call_later(CHECK_SECONDS, self._check)
+        loop.after_round = self._round
+
+    def serve(self, disk: Disk) -> Served:
+        """What executes an export's requests."""
+        served = Served(self.pool, disk, self.flush)
+        self.served.append(served)
+        return served
+
+    # --- flushes
+
+    def flush(self, done: Done) -> None:
+        """Make durable what was acknowledged; those that come while fsyncs are under way share the next ones."""
+        self._waiting.append(done)
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._syncing or not self._waiting or self.suspended:
+            return
+        batch, self._waiting = self._waiting, []
+        try:
+            flush = flushes.begin(self.pool)
+        except Suspended as trouble:
+            self._waiting = batch
+            self._suspend(trouble)
+        except BlockError as error:
+            for done in batch:
+                done(error)
+        else:
+            self._syncing = True
+            self._worker.run(lambda: flushes.sync(flush), lambda failed: self._synced(flush, batch, failed))
+
+    def _synced(self, flush: Flush, batch: list[Done], failed: Any) -> None:
+        self._syncing = False
+        try:
+            durable = flushes.end(self.pool, flush, failed)
+        except Suspended as trouble:
+            self._waiting[:0] = batch
+            self._suspend(trouble)
+        else:
+            if durable:
+                for done in batch:
+                    done(None)
+            else:
+                self._waiting[:0] = batch
+        if self._ended is not None:
+            self._ended()
+            return
+        self._turn()
+        self._begin()
+
+    # --- what is done meanwhile
+
+    def _round(self) -> None:
+        if any(served.stalled for served in self.served) and not self.suspended:
+            self._suspend(Suspended(f"pool {self.pool.name} waits: its members' file system is full; "
+                                    "make room and it goes on"))  # fmt: skip
+        if not self._syncing and self._turn():
+            self._loop.call_later(0, lambda: None)  # another round, when requests have had their turn
+
+    def _turn(self) -> bool:
+        """A little of the background work; True if there is more."""
+        if self.suspended or self._ended is not None:
+            return False
+        try:
+            more = self.pool.work()
+            if self.task is not None and self.task.state == "running":
+                more = self._step(self.task) or more
+        except Suspended as trouble:
+            self._suspend(trouble)
+            return False
+        except (BlockError, PoolError) as error:
+            self._say(f"background work: {error}")
+            return False
+        finally:
+            self._tell_events()
+        return more
+
+    def _step(self, task: Task) -> bool:
+        try:
+            if task.job.step():
+                return True
+            task.state = "done"
+        except (BlockError, PoolError) as error:
+            task.state, task.problem = "failed", str(error)
+        self._say(f"{task.kind} {task.what}: {task.problem or task.state}")
+        return False
+
+    # --- members
+
+    def _check(self) -> None:
+        """A file that was removed, replaced or cut short underneath is out, and said so."""
+        self._check_timer = self._loop.call_later(CHECK_SECONDS, self._check)
+        try:
+            self._lose_dead()
+        except Suspended as trouble:
+            self._suspend(trouble)
+        self._tell_events()
+
+    def _lose_dead(self) -> None:
+        """Raises Suspended, also for as long as the pool's last member is dead."""
+        for number, row in enumerate(self.pool.rows):
+            member = self.pool.members[number]
+            why = member.check() if row.state == f.IN and member is not None else None
+            if why is not None:
+                self.pool.lose(number, why)
+
+    # --- host trouble
+
+    def _suspend(self, trouble: Suspended) -> None:
+        if not self.suspended:
+            self._say(str(trouble))
+            self._loop.call_later(RETRY_SECONDS, self._retry)
+        self.suspended = str(trouble)
+
+    def _retry(self) -> None:
+        """Tables may have changed for a commit record that could not be written, so that one comes first."""
+        if self._ended is not None:
+            return
+        try:
+            self._lose_dead()
+            self.pool.write_commit()
+            if not all([served.resume() for served in self.served]):
+                raise Suspended(self.suspended)
+        except (Suspended, BlockError) as trouble:
+            self.suspended = str(trouble)
+            self._loop.call_later(RETRY_SECONDS, self._retry)
+            return
+        self._say(f"pool {self.pool.name} goes on")
+        self.suspended = ""
+        self._begin()
+
+    # --- words
+
+    def _tell_events(self) -> None:
+        events = self.pool.events
+        for event in events[self._told :]:
+            self._say(event)
+        del events[:-_KEPT_EVENTS]
+        self._told = len(events)
+
+    def _say(self, sentence: str) -> None:
+        print(sentence, file=sys.stderr, flush=True)
+
+    # --- the end
+
+    def end(self, done: Callable[[], None]) -> None:
+        """Goodbye with a checkpoint, when no fsync is under way any more; then `done()`."""
+
+        def close() -> None:
+            self._check_timer.cancel()
+            self._loop.after_round = None
+            self._worker.close()
+            try:
+                self.pool.close()
+            except (Suspended, BlockError, PoolError) as error:
+                self._say(f"without a last checkpoint: {error}")
+                self.pool.abandon()
+            done()
+
+        if self._ended is None:
+            self._ended = close
+            if not self._syncing:
+                close()

@@ -1,0 +1,124 @@
+"""What a pool's process says of itself, and where what is differs from what the lab file wants, in sentences.
+
+Knows: the `status` value of ARCHITECTURE.md. Refuses to know: how anything came about.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from daemons.stord_config import Config, WantedVolume
+from daemons.stord_keeper import Keeper
+from daemons.stord_luns import address
+from storvirt.pool import format as f
+from storvirt.raid.layout import PROFILES
+
+if TYPE_CHECKING:
+    from daemons.stord import Stord
+
+LEVELS = {profile.number: name for name, profile in PROFILES.items()}
+
+
+def members_differ(keeper: Keeper, wanted: Config) -> list[str]:
+    """Members of the pool that the configuration does not list, and the other way round."""
+    pool = keeper.pool
+    inside = {path: n for n, path in keeper.paths.items() if pool.rows[n].state in (f.IN, f.OUT)}
+    replaced = [path for n, path in keeper.paths.items() if pool.rows[n].state == f.REMOVED]
+    found = []
+    for path in wanted.members:
+        if path in replaced:
+            found.append(f"{path} was replaced in pool {pool.name}; take it out of the lab file")
+        elif path not in inside and len(wanted.members) > len(inside):
+            found.append(
+                f"{path} is no member of pool {pool.name}: members are not added this way yet;"
+                " vfab pool replace puts a new file in the place of a member"
+            )
+    found += [
+        f"{path} is a member of pool {pool.name} and not in the lab file; list it there"
+        for path, number in inside.items()
+        if path not in wanted.members and pool.rows[number].state == f.IN
+    ]
+    return found
+
+
+def volume_differs(row: f.VolumeRow, wanted: WantedVolume) -> list[str]:
+    """What a volume can't become."""
+    found = []
+    if wanted.size < row.size:
+        found.append(
+            f"volume {row.name} has {row.size} bytes and can't shrink to {wanted.size}; it stays as it is:"
+            " put its size back into the lab file, or make a smaller volume and copy"
+        )
+    for what, now, then in (("RAID level", LEVELS[row.profile], wanted.raid), ("grain", row.grain, wanted.grain)):
+        if now != then:
+            found.append(f"volume {row.name} has {what} {now}, which can't become {then}; it stays as it is")
+    return found
+
+
+def status(daemon: Stord) -> dict[str, Any]:
+    """The whole answer."""
+    keeper = daemon.keeper
+    told: dict[str, Any] = {
+        "name": daemon.name,
+        "epoch": daemon.config.epoch if daemon.config is not None else 0,
+        "uptime_s": round(time.time() - daemon.since, 1),
+        "mistakes": daemon.loop.mistakes,
+    }
+    if keeper is None:
+        return {**told, "problems": [f"pool {daemon.name} is not open"]}
+    value = keeper.pool.status()
+    members = [{**row, "path": keeper.paths.get(row["number"], "")} for row in value.pop("members")]
+    volumes = value.pop("volumes")
+    wanted = daemon.config.volumes if daemon.config is not None else {}
+    return {
+        **told,
+        "pool": {**value, "suspended": keeper.suspended, "members": members, **_space(members)},
+        "volumes": [{**row, "pool": daemon.name, "listed": row["name"] in wanted} for row in volumes],
+        "luns": _luns(daemon),
+        "task": keeper.task.row() if keeper.task is not None else None,
+        "nbd": daemon.luns.statistics(),
+        "problems": problems(daemon, keeper, members),
+    }
+
+
+def _space(members: list[dict[str, Any]]) -> dict[str, int]:
+    """Bytes of all members that are in, before redundancy."""
+    inside = [row for row in members if row["state"] == "in"]
+    return {"size": sum(row["size"] for row in inside), "free": sum(row["free"] for row in inside)}
+
+
+def _luns(daemon: Stord) -> list[dict[str, Any]]:
+    keeper = daemon.keeper
+    assert keeper is not None
+    return [
+        {
+            "name": lun.name,
+            "pool": daemon.name,
+            "volume": lun.volume,
+            "size": keeper.pool.disk(lun.volume).size,
+            "read_only": lun.read_only,
+            "path": lun.path,
+            "tcp": lun.tcp,
+            "clients": daemon.luns.clients(lun.name),
+            "listening": address(lun) in daemon.luns.servers,
+        }
+        for lun in daemon.luns.wanted.values()
+    ]
+
+
+def problems(daemon: Stord, keeper: Keeper, members: list[dict[str, Any]]) -> list[str]:
+    """Everything that somebody should do something about."""
+    found = [keeper.suspended] if keeper.suspended else []
+    task = keeper.task
+    replacing = task is not None and task.kind == "replace" and task.state == "running"
+    if not replacing:
+        found += [
+            f"member {row['path'] or row['name']} of pool {daemon.name} is out;"
+            f" put a new file in its place: vfab pool replace {daemon.name} {row['path'] or row['number']} NEWFILE"
+            for row in members
+            if row["state"] == "out"
+        ]
+    if task is not None and task.problem:
+        found.append(f"{task.kind} {task.what} failed: {task.problem}")
+    return [*found, *daemon.opening, *daemon.problems, *daemon.luns.problems.values()]

@@ -1,0 +1,63 @@
+"""FLUSH in two halves, so that the fsyncs between them may run in another thread while requests go on.
+
+Knows: what must be durable before a flush is answered. Refuses to know: threads, who waits.
+
+begin() and end() belong to the pool's thread; only sync() may run elsewhere. What is written between them belongs to
+the next flush.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from storvirt.backing.errors import NO_SPACE, MemberError
+from storvirt.backing.member import Member
+from storvirt.pool import format as f
+from storvirt.pool.pool import Pool, Suspended
+
+
+class Flush(NamedTuple):
+    """below: entries of the log that become durable; number: the newest commit record that does; members by number."""
+
+    below: int
+    number: int
+    members: dict[int, Member]
+
+
+def begin(pool: Pool) -> Flush:
+    """What was acknowledged so far is about to become durable. Raises Suspended, BlockError."""
+    pool.engine.commit()
+    members = {
+        number: member
+        for number, (row, member) in enumerate(zip(pool.rows, pool.members, strict=True))
+        if row.state == f.IN and member is not None
+    }
+    return Flush(pool.engine.sequence, pool.number, members)
+
+
+def sync(flush: Flush) -> dict[int, MemberError]:
+    """fsync every member; returns those that failed. Touches nothing else of the pool."""
+    failed = {}
+    for number, member in flush.members.items():
+        try:
+            member.sync()
+        except MemberError as error:
+            failed[number] = error
+    return failed
+
+
+def end(pool: Pool, flush: Flush, failed: dict[int, MemberError]) -> bool:
+    """True: all of it is durable. False: members were lost meanwhile, and the record of that must be durable, too, so
+    begin again. Raises Suspended, and then begin again later."""
+    for number, error in failed.items():
+        if pool.members[number] is not flush.members[number]:
+            continue
+        if error.errno in NO_SPACE:
+            raise Suspended(f"pool {pool.name} waits: {error}; make room and it goes on")
+        # The kernel may have dropped what it could not write: this member is never believed again.
+        pool.lose(number, f"fsync failed ({error})")
+    if any(pool.members[number] is not member for number, member in flush.members.items()):
+        return False
+    pool.durable = max(pool.durable, flush.number)
+    pool.engine.flushed(flush.below)
+    return True

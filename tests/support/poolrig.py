@@ -1,0 +1,173 @@
+"""Small pools for tests, and what a volume may hold after a crash.
+
+Knows: pools of 1 MiB extents on CrashDisk files, the promises of a volume sector by sector (Story).
+Refuses to know: how the pool keeps them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from storvirt.backing.member import Member
+from storvirt.pool.assemble import format_pool, open_pool
+from storvirt.pool.pool import Pool
+from storvirt.volume.volume import Volume
+from tests.support.crashdisk import CrashDisk
+from tests.support.simfile import SimFile
+
+MIB = 1 << 20
+S = 512
+EXTENT = MIB
+MEMBER = 24 * MIB  # 8 MiB of head, 16 extents
+POOL_ID = b"crash test pool!"
+
+
+class Kind(NamedTuple):
+    """A volume of the rig. size, grain: bytes."""
+
+    raid: str
+    size: int = 2 * MIB
+    grain: int = 32768
+
+
+def volumes_of(kinds: Iterable[Kind]) -> dict[str, Kind]:
+    return {f"{kind.raid}-{number}": kind for number, kind in enumerate(kinds)}
+
+
+def make(members: Sequence[Member], kinds: Iterable[Kind]) -> Pool:
+    """A new pool with these volumes."""
+    ids = [bytes([number]) * 16 for number in range(len(members))]
+    pool = format_pool(members, name="rig", pool_id=POOL_ID, member_ids=ids, extent=EXTENT)
+    for name, kind in volumes_of(kinds).items():
+        pool.create_volume(name, kind.size, kind.raid, kind.grain)
+    return pool
+
+
+def formatted(count: int, kinds: Iterable[Kind], size: int = MEMBER) -> dict[str, SimFile]:
+    """The files of a new pool that was closed."""
+    disk = CrashDisk({f"m{number}": size for number in range(count)})
+    make(list(disk.members.values()), kinds).close()
+    return {name: settled(file) for name, file in disk.files.items()}
+
+
+def settled(file: SimFile) -> SimFile:
+    """Everything in it is durable: as a machine is found after `sync` and a reboot."""
+    return SimFile(file.size, dict(file.pages))
+
+
+def reopen(members: Mapping[str, Member], **options: Any) -> Pool:
+    return open_pool(list(members.values()), **options)
+
+
+def volume(pool: Pool, name: str) -> Volume:
+    return Volume(pool, pool.disk(name))
+
+
+def contents(pool: Pool) -> dict[str, bytes]:
+    """All bytes of all volumes."""
+    return {row.name: volume(pool, row.name).read(0, row.size) for row in pool.volume_rows.values()}
+
+
+# --- what may be there -----------------------------------------------------------------------------------------------
+
+
+class Begun(NamedTuple):
+    volume: str
+    offset: int
+    data: bytes
+
+
+class Allowed:
+    """For each sector that was written: every content that it may have. What was never written is zeros."""
+
+    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+        self._sizes = {name: kind.size for name, kind in kinds.items()}
+        self.sectors: dict[tuple[str, int], set[bytes]] = {}
+
+    def differences(self, found: Mapping[str, bytes]) -> list[str]:
+        """One line for each sector that holds what it may not."""
+        wrong = []
+        for name, size in self._sizes.items():
+            data = found[name]
+            assert len(data) == size
+            for sector in range(size // S):
+                content = data[sector * S : sector * S + S]
+                allowed = self.sectors.get((name, sector), _ZERO)
+                if content not in allowed:
+                    wrong.append(f"{name}: sector {sector} holds {content[:8].hex()}, allowed: {_short(allowed)}")
+        return wrong
+
+
+_ZERO = {bytes(S)}
+
+
+def _short(contents: Iterable[bytes]) -> list[str]:
+    return [content[:8].hex() for content in contents]
+
+
+class Story:
+    """What a workload asked for, in order, told with marks on the CrashDisk: begun, acknowledged, flushed."""
+
+    def __init__(self, disk: CrashDisk, kinds: Iterable[Kind]) -> None:
+        self.disk, self.kinds = disk, volumes_of(kinds)
+        self.begun: list[Begun] = []
+
+    def write(self, volume: Volume, name: str, offset: int, data: bytes, fua: bool = False) -> None:
+        number = self._begin(name, offset, data)
+        volume.write(offset, data, fua)
+        self._ended(number, fua)
+
+    def zero(self, volume: Volume, name: str, offset: int, length: int, fua: bool = False) -> None:
+        number = self._begin(name, offset, bytes(length))
+        volume.zero(offset, length, fua=fua)
+        self._ended(number, fua)
+
+    def flush(self, pool: Pool) -> None:
+        pool.flush()
+        self.disk.mark(("flushed", len(self.begun)))
+
+    def _begin(self, name: str, offset: int, data: bytes) -> int:
+        self.begun.append(Begun(name, offset, data))
+        self.disk.mark(("begun", len(self.begun) - 1))
+        return len(self.begun) - 1
+
+    def _ended(self, number: int, flushed: bool) -> None:
+        self.disk.mark(("acknowledged", number))
+        if flushed:
+            self.disk.mark(("flushed", number + 1))
+
+    def allowed(self, kind: str, marks: Sequence[tuple[str, int]]) -> Allowed:
+        """What there may be after a crash of this kind (power, kill), when these marks had been made."""
+        acknowledged = {number for what, number in marks if what == "acknowledged"}
+        allowed = Allowed(self.kinds)
+        current: dict[tuple[str, int], set[bytes]] = {}
+        durable: dict[tuple[str, int], set[bytes]] = {}
+        for what, number in marks:
+            if what == "begun":
+                self._apply(self.begun[number], number in acknowledged, current, durable)
+            elif what == "flushed":
+                durable.update({key: set(contents) for key, contents in current.items()})
+        allowed.sectors = current if kind == "kill" else durable
+        return allowed
+
+    @staticmethod
+    def _apply(
+        begun: Begun,
+        acknowledged: bool,
+        current: dict[tuple[str, int], set[bytes]],
+        durable: dict[tuple[str, int], set[bytes]],
+    ) -> None:
+        """`current`: if the process is killed; `durable`: if the power fails."""
+        for at in range(0, len(begun.data), S):
+            key = begun.volume, (begun.offset + at) // S
+            content = begun.data[at : at + S]
+            before = current.setdefault(key, set(_ZERO))
+            durable.setdefault(key, set(before)).add(content)
+            current[key] = {content} if acknowledged else before | {content}
+
+
+def pattern(dice: random.Random, length: int) -> bytes:
+    """Every sector different from every other one ever made."""
+    return dice.randbytes(length)
