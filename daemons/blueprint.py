@@ -17,6 +17,7 @@ from daemons.lab.lab import Lab, Link
 from daemons.lab.loader import load
 from daemons.lab.mistake import LabError
 from daemons.lab.plan import host_config, switch_configs
+from daemons.lab.storage_plan import pool_configs
 from daemons.paths import LabPaths, keys_folder, lab_id, state_root
 from daemons.state import Desired, StateStore
 from netvirt.ports import curve
@@ -38,8 +39,9 @@ class Blueprint(NamedTuple):
 class LocalPlaces:
     """The planner's `Places` on this machine. With `dry` nothing is made: no key, no note of a TCP port."""
 
-    def __init__(self, paths: LabPaths, own: str, store: StateStore | None, dry: bool) -> None:
+    def __init__(self, paths: LabPaths, folder: str, own: str, store: StateStore | None, dry: bool) -> None:
         self._paths = paths
+        self._folder = folder
         self._own = own
         self._store = store
         self._dry = dry
@@ -51,6 +53,13 @@ class LocalPlaces:
 
     def qemu_path(self, node: str, port: str) -> str:
         return self._paths.qemu(node, port)
+
+    def member(self, path: str) -> str:
+        """Relative to the lab file."""
+        return os.path.normpath(os.path.join(self._folder, path))
+
+    def nbd_path(self, pool: str, lun: str) -> str:
+        return self._paths.nbd(pool, lun)
 
     def tcp_endpoint(self, link: Link) -> str:
         """A free port of the loopback interface, picked once and kept as long as the lab lives."""
@@ -93,12 +102,13 @@ def draw(file: str, paths: LabPaths, store: StateStore | None, dry: bool = False
         raise UserError(
             f"{file} is lab '{lab.name}' now, which is another lab; end the old one with: vfab down -l {paths.id}"
         )
-    taken = [name for name in RESERVED if name in lab.switches]
+    taken = [name for name in RESERVED if name in lab.switches or name in lab.storage.pools]
     if taken:
+        kind = "switch" if taken[0] in lab.switches else "pool"
         raise UserError(
-            f"{file}: a switch cannot be called {taken[0]}, one of our own processes is; choose another name"
+            f"{file}: a {kind} cannot be called {taken[0]}, one of our own processes is; choose another name"
         )
-    places = LocalPlaces(paths, lab.name, store, dry)
+    places = LocalPlaces(paths, os.path.dirname(os.path.realpath(file)), lab.name, store, dry)
     try:
         nodes = _nodes(lab, places)
     except PortError as error:
@@ -114,6 +124,7 @@ def _nodes(lab: Lab, places: LocalPlaces) -> dict[str, Desired]:
     nodes = {name: Desired("switchd", config) for name, config in switch_configs(lab, places, 0).items()}
     if lab.hosts:
         nodes["hostd"] = Desired("hostd", host_config(lab, places, 0))
+    nodes.update({name: Desired("stord", config) for name, config in pool_configs(lab, places, 0).items()})
     return nodes
 
 

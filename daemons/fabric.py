@@ -24,6 +24,8 @@ Progress = Callable[[dict[str, Any]], None]
 READY_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
 _STATUS_TIMEOUT = 1.0
+# What is kept of a node's own answer.
+_TOLD = ("ports", "hosts", "pool", "volumes", "luns", "task", "problems")
 
 
 def actions(before: Mapping[str, Desired], after: Mapping[str, Desired]) -> list[Action]:
@@ -155,7 +157,7 @@ class Fabric:
 
         def answered(name: str, value: dict[str, Any]) -> None:
             row = rows[name]
-            row.update({key: value[key] for key in ("ports", "hosts") if key in value})
+            row.update({key: value[key] for key in _TOLD if key in value})
             row["down"] = carriers.down(name, wanted.get(name, set()), value)
             left.discard(name)
             if not left:

@@ -18,6 +18,7 @@ from daemons.control import ControlServer, Reply
 from daemons.errors import UserError
 from daemons.fabric import Fabric, actions, told
 from daemons.lab.actions import Action
+from daemons.leavings import left_behind
 from daemons.launcher import LocalLauncher, listen, raise_file_limit
 from daemons.locks import Lock
 from daemons.loop import Loop
@@ -66,9 +67,10 @@ class Fabricd:
             reply.fail(str(error))
             self._end_if_empty()
             return
+        warnings = [*plan.warnings, *left_behind(self.fabric.desired, plan.nodes)]
         if args.get("dry_run"):
             todo = actions(self.fabric.desired, plan.nodes)
-            reply.done({"actions": told(todo), "warnings": plan.warnings, "dry_run": True})
+            reply.done({"actions": told(todo), "warnings": warnings, "dry_run": True})
             self._end_if_empty()
             return
         self._busy = True
@@ -83,7 +85,7 @@ class Fabricd:
                 reply.fail(ENDED)
                 return
             self._busy = False
-            extra = {"actions": told(begun), "warnings": plan.warnings}
+            extra = {"actions": told(begun), "warnings": warnings}
             self.fabric.status(lambda rows: reply.done({**self._lab(), **extra, "nodes": rows}))
 
         begun += self.fabric.apply(plan.nodes, reply.event, begun_all)

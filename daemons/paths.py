@@ -173,6 +173,10 @@ class LabPaths:
         """The unix socket of a port of kind qemu."""
         return self._socket(f"{node}-{port}.qemu")
 
+    def nbd(self, pool: str, lun: str) -> str:
+        """The unix socket on which a LUN is offered."""
+        return self._socket(f"{pool}-{lun}.nbd")
+
     def lock(self, node: str) -> str:
         """The lock file that a node, or fabricd, holds while it lives."""
         return os.path.join(self.run, f"{node}.lock")

@@ -1,7 +1,7 @@
 """One child of fabricd: its process, its line, its configuration; started again whenever it ends.
 
 Knows: how a node is started, adopted, configured, watched and ended.
-Refuses to know: the lab, and what is in a `config` (but for the sockets that a port of kind qemu leaves behind).
+Refuses to know: the lab, and what is in a `config` (but for the sockets that it may leave behind).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ARGV: dict[str, tuple[str, ...]] = {
         "--lock",
         "{lock}",
     )
-    for kind in ("switchd", "hostd")
+    for kind in ("switchd", "hostd", "stord")
 }
 
 
@@ -186,6 +186,7 @@ class Child:
         files = [self._control, paths.zmq(self.name), paths.lock(self.name)]
         ports = self.desired.config.get("ports", ())
         listening = [port["path"] for port in ports if port.get("kind") == "qemu" and port.get("role") == "listen"]
+        listening += [lun["path"] for lun in self.desired.config.get("luns", ()) if lun.get("path")]
         return files + [path for path in listening if os.path.dirname(path) == paths.run]
 
     def let_go(self) -> None:

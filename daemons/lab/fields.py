@@ -199,6 +199,9 @@ _ITEM_SCHEMA = {"anyOf": [*_VLAN_SCHEMA["anyOf"], {"type": "string", "pattern": 
 
 LabName = Annotated[str, PlainValidator(_matching(NODE_NAME, "lab name", NODE_RULE)), _whole(NODE_NAME)]
 NodeName = Annotated[str, PlainValidator(_matching(NODE_NAME, "node name", NODE_RULE)), _whole(NODE_NAME)]
+PoolName = Annotated[str, PlainValidator(_matching(NODE_NAME, "pool name", NODE_RULE)), _whole(NODE_NAME)]
+VolumeName = Annotated[str, PlainValidator(_matching(NODE_NAME, "volume name", NODE_RULE)), _whole(NODE_NAME)]
+LunName = Annotated[str, PlainValidator(_matching(NODE_NAME, "LUN name", NODE_RULE)), _whole(NODE_NAME)]
 PortName = Annotated[str, PlainValidator(_matching(PORT_NAME, "port name", PORT_RULE)), _whole(PORT_NAME)]
 VlanName = Annotated[str, PlainValidator(_vlan_name), _whole(NODE_NAME)]
 VlanId = Annotated[int, PlainValidator(_vid), WithJsonSchema(_VID_SCHEMA)]

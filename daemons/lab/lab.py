@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Literal, NamedTuple
 
+from .storage import Storage
+
 IpInterface = IPv4Interface | IPv6Interface
 
 
@@ -109,6 +111,7 @@ class Lab:
     switches: dict[str, Switch]
     hosts: dict[str, Host]
     links: tuple[Link, ...]
+    storage: Storage = field(default_factory=Storage)
     blocked: frozenset[int] = field(default=frozenset())  # indexes of the links that `loops: block` takes out
 
     def trunks(self) -> Iterator[Link]:

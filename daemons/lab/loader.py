@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from . import domains, graph, oddities, sentences, yamltree
+from . import domains, graph, oddities, sentences, storage_rules, yamltree
 from .lab import Lab
 from .mistake import LINKS, NODES, At, Finding, LabError, Mistake, did_you_mean, listed, printable, whole_file
 from .model import LabFile
@@ -119,6 +119,7 @@ def _parse(text: str, filename: str, check: bool) -> tuple[Lab, tuple[Mistake, .
     except yamltree.TextError as error:
         raise LabError(Mistake(filename, *spot, what, fix) for spot, what, fix in error.problems) from None
     mistakes = [Mistake(filename, *spot, what, fix) for spot, what, fix in problems]
+    _complete(tree)
     file, pruned = _validated(tree, filename, mistakes)
     if file is None:
         raise LabError(mistakes)
@@ -133,6 +134,13 @@ def _parse(text: str, filename: str, check: bool) -> tuple[Lab, tuple[Mistake, .
     if mistakes:
         raise LabError(mistakes)
     return lab, tuple(sorted((_placed(tree, filename, each) for each in warnings), key=lambda each: each[1:3]))
+
+
+def _complete(tree: Tree) -> None:
+    """A lab of storage alone needs no topology."""
+    if isinstance(tree.value, dict) and "storage" in tree.value and "topology" not in tree.value:
+        spot = tree.value["storage"][0]
+        tree.value["topology"] = (spot, Tree({"nodes": (spot, Tree({}, spot))}, spot))
 
 
 def _about_cables(found: list[Finding]) -> bool:
@@ -157,7 +165,8 @@ def _checked(lab: Lab, whole: bool, cables_known: bool) -> tuple[Lab, list[Findi
         lab = lab.with_blocked(frozenset(loop.link.index for loop in loops))
     parts = domains.broadcast_domains(lab)
     mistakes += domains.duplicates(parts)
-    return lab, mistakes, [] if mistakes else [*warnings, *oddities.warnings(lab, parts)]
+    odd = [*oddities.warnings(lab, parts), *storage_rules.oddities(lab.storage)]
+    return lab, mistakes, [] if mistakes else [*warnings, *odd]
 
 
 def _validated(tree: Tree, filename: str, mistakes: list[Mistake]) -> tuple[LabFile | None, Pruned]:
@@ -223,6 +232,7 @@ def _pruned(removed: set[At]) -> Pruned:
         vlans=frozenset(str(way[1]) for way in removed if way[0] == "vlans" and len(way) > 1),
         links=any(way[:2] == LINKS for way in removed),
         kinds=any(way[:2] in (("topology", "defaults"), ("topology", "kinds")) for way in removed),
+        storage=storage_rules.Gone(removed),
     )
 
 

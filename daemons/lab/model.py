@@ -31,6 +31,7 @@ from .fields import (
     one_of,
     wrong,
 )
+from .storage_model import StorageModel
 
 KINDS = ("switch", "host")
 Kind = Annotated[str, *one_of(*KINDS)]
@@ -205,8 +206,16 @@ class Topology(_Model):
     links: list[Link] = Field(default=[], description="the cables")
 
 
+def _either(schema: dict[str, Any]) -> None:
+    """A lab without a network has storage; the loader puts an empty topology into it before the model sees it."""
+    schema["required"].remove("topology")
+    schema["anyOf"] = [{"required": ["topology"]}, {"required": ["storage"]}]
+
+
 class LabFile(_Model):
-    """A virtfab lab: switches, VLANs, hosts and the links between them."""
+    """A virtfab lab: switches, VLANs, hosts and the links between them; pools, volumes and LUNs."""
+
+    model_config = ConfigDict(json_schema_extra=_either)
 
     name: LabName = Field(description="the lab's name; also the name of its key")
     description: Text = Field(default="", description="one sentence for people")
@@ -215,3 +224,4 @@ class LabFile(_Model):
         "refuse", description="refuse: a loop is a mistake; block: links that would close one are blocked"
     )
     topology: Topology = Field(description="nodes and links")
+    storage: StorageModel = Field(default=StorageModel(), description="pools, volumes and LUNs")

@@ -13,6 +13,7 @@ from .lab import End, Host, Lab, Link, Switch
 from .mistake import LINKS, NODES, At, Finding, did_you_mean, listed, quoted
 from .model import LabFile, Node
 from .model import Link as FileLink
+from .storage_rules import Gone, resolve_storage
 from .switchports import Vlans, clashing_listeners, resolve_ports
 
 AGEING_S = 300  # IEEE 802.1Q-2022, table 8-6
@@ -34,8 +35,10 @@ class Pruned(NamedTuple):
     vlans: frozenset[str] = frozenset()  # names of VLANs that are gone
     links: bool = False  # a link is gone
     kinds: bool = False  # defaults or kinds lost something
+    storage: Gone = Gone(frozenset())  # names of storage that are gone
 
     def __bool__(self) -> bool:
+        """Whether anything of the network is gone; what is said of it does not depend on the storage."""
         return bool(self.nodes or self.vlans or self.links or self.kinds)
 
 
@@ -66,7 +69,9 @@ def resolve(file: LabFile, pruned: Pruned = Pruned()) -> tuple[Lab, list[Finding
             hosts[name] = resolve_host(file.name, name, node, nics, whole, _gateway(file), about)
             # a gateway is not to blame where an address had to be taken out
             findings += [each for each in about if not (name in pruned.nodes and each.at[-1] == "gateway")]
-    lab = Lab(file.name, file.description, dict(file.vlans), file.loops, switches, hosts, tuple(links))
+    storage, wrong = resolve_storage(file.storage, set(nodes), pruned.storage)
+    findings += wrong
+    lab = Lab(file.name, file.description, dict(file.vlans), file.loops, switches, hosts, tuple(links), storage)
     return lab, findings
 
 

@@ -13,7 +13,7 @@ from storvirt.block import BLOCK
 from storvirt.raid.layout import MAX_GRAIN, MIN_GRAIN, PROFILES
 
 from . import sizes
-from .fields import NodeName, SocketPath, SocketText, one_of, wrong
+from .fields import LunName, PoolName, SocketPath, SocketText, VolumeName, one_of, wrong
 from .mistake import quoted
 
 MOST_MEMBERS = 64  # storvirt.pool.format.MAX_MEMBERS; a test holds them together
@@ -36,7 +36,9 @@ def _size(value: Any) -> int:
 
 
 def _grain(value: Any) -> int:
-    size = _size(value)
+    size = sizes.parse(value) if isinstance(value, str) else value
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise wrong(f"{quoted(value)} is no size", "write a grain like 32KiB")
     if not MIN_GRAIN <= size <= MAX_GRAIN or size & (size - 1):
         raise wrong(f"a grain cannot be {quoted(value)}", "give a power of two from 4KiB to 1MiB")
     return size
@@ -94,7 +96,7 @@ class PoolModel(_Model):
 class VolumeModel(_Model):
     """A volume: blocks that a LUN offers. It is thin: it takes space when it is written."""
 
-    pool: NodeName = Field(description="the pool that it lies in")
+    pool: PoolName = Field(description="the pool that it lies in")
     raid: Level = Field(description="linear, raid0, raid1 (copies) or raid5 (parity)")
     size: Size = Field(description="size that the guest sees; it can grow later, and not shrink")
     grain: Grain = Field(
@@ -125,7 +127,7 @@ def _short_form(schema: dict[str, Any]) -> None:
 class LunModel(_Model):
     """A LUN: a volume as a guest's disk."""
 
-    volume: NodeName = Field(description="the volume behind it")
+    volume: VolumeName = Field(description="the volume behind it")
     nbd: Annotated[
         NbdModel,
         BeforeValidator(_nbd),
@@ -138,6 +140,6 @@ class LunModel(_Model):
 class StorageModel(_Model):
     """Pools of files, volumes in them, and LUNs that offer volumes to guests."""
 
-    pools: dict[NodeName, PoolModel] = Field(default={}, description="pools by name")
-    volumes: dict[NodeName, VolumeModel] = Field(default={}, description="volumes by name")
-    luns: dict[NodeName, LunModel] = Field(default={}, description="LUNs by name")
+    pools: dict[PoolName, PoolModel] = Field(default={}, description="pools by name")
+    volumes: dict[VolumeName, VolumeModel] = Field(default={}, description="volumes by name")
+    luns: dict[LunName, LunModel] = Field(default={}, description="LUNs by name")

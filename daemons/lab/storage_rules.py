@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from storvirt.raid.layout import PROFILES, LayoutError, choose
 
@@ -27,7 +28,7 @@ LOOPBACK = ("127.", "localhost:", "[::1]")
 class Gone:
     """Names that the reader had to take out of the file: nothing more is said about them."""
 
-    def __init__(self, removed: set[At]) -> None:
+    def __init__(self, removed: AbstractSet[At]) -> None:
         names = {(str(way[1]), str(way[2])) for way in removed if way[:1] == STORAGE and len(way) > 2}
         whole = {str(way[1]) for way in removed if way[:1] == STORAGE and len(way) == 2}
         everything = STORAGE in removed

@@ -23,7 +23,7 @@ def grow_volume(pool: Pool, name: str, size: int) -> None:
     # one of this checkpoint, and the log goes on from it. A commit record on the way still has the old size and root.
     pool.checkpoint()
     disk.map.grow(size)
-    root, unused = disk.map.write_tree(pool._store_page)
+    root, unused = pool.write_map(disk.map)
     row = pool.volume_rows[row.volume]._replace(size=size, root=root, levels=disk.map.levels)
     pool.engine.freed.extend((pointer.slab, pointer.slot) for pointer in unused)
     pool.sync_members()

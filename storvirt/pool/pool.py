@@ -10,12 +10,15 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from storvirt.backing.errors import NO_SPACE, MemberError
+from storvirt.backing.errors import NO_SPACE
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool import report
 from storvirt.pool.engine import Engine
+from storvirt.pool.errors import PoolError as PoolError
+from storvirt.pool.errors import Suspended as Suspended
+from storvirt.pool.members import Members
 from storvirt.pool.reader import Disk
 from storvirt.pool.slab import Slab
 from storvirt.pool.space import NoSpace, Space
@@ -23,35 +26,16 @@ from storvirt.raid.kernels import crc32c
 from storvirt.raid.layout import PROFILES, LayoutError, choose
 from storvirt.volume.map import PAGE, VolumeMap, levels_for
 
-SKIP = 1 << 24  # sequence numbers left out at every opening
-NOT_DURABLE = 13  # commit records in a row that need not be durable, of 16 places in the ring
+SKIP = 1 << 40  # sequence numbers left out at every opening: more than a log can hold
 LOG_SEGMENTS = 8  # segments of the log before the oldest is moved to grains
 DIRTY_LEAVES = 1024  # pages of the map that may wait for a checkpoint
 
 
-class PoolError(Exception):
-    """The user's to read: one sentence."""
-
-
-class Suspended(Exception):
-    """The host is in trouble, not a member: nothing is lost, the call is to be made again later. One sentence."""
-
-
-class Pool:
-    """Made by `assemble.format_pool()` and `assemble.open_pool()`.
-
-    members: by number, None where one is missing or out.
-    """
+class Pool(Members):
+    """Made by `assemble.format_pool()` and `assemble.open_pool()`."""
 
     def __init__(self, super_: f.Superblock, members: list[Member | None], commit: f.Commit, parent: bytes) -> None:
-        self.name = super_.name
-        self.pool_id = super_.pool
-        self.extent = super_.extent
-        self.members = members
-        self.rows = list(commit.members)
-        self.number = commit.number
-        self.durable = commit.number
-        self.parent = parent
+        super().__init__(super_, members, commit, parent)
         self.checkpointed = commit.sequence
         self.next_slab = commit.next_slab
         self.next_volume = commit.next_volume
@@ -59,9 +43,10 @@ class Pool:
         self.segments = list(commit.segments)
         self.space = Space(self.rows, self.extent)
         self.engine = Engine(self)
-        self.events: list[str] = []
         self.member_counts: dict[tuple[int, str], int] = {}
         self._in_checkpoint = False
+        self._unused: list[f.PagePointer] = []  # pages that the newest maps do without
+        self._dead: list[int] = []  # segments of the log that the newest commit record does without
         self._slab_rows: dict[int, f.SlabRow] = {}
         for row in commit.slabs:
             self._add_slab(row)
@@ -138,65 +123,58 @@ class Pool:
                 row = cut(self.next_slab)
             except NoSpace:
                 raise self._full() from None
-        self.next_slab += 1
+        return self._recorded(row)
+
+    def _recorded(self, row: f.SlabRow) -> Slab:
+        """The slab is in use when every member has the record of it: nothing may lie where no record leads."""
+        self.next_slab = row.slab + 1
         slab = self._add_slab(row)
-        self.write_commit()
+        try:
+            self.write_commit()
+        except BaseException:
+            self._release([row.slab])
+            raise
         return slab
 
     def _full(self) -> BlockError:
         return BlockError(errno.ENOSPC, f"pool {self.name} is full; add a member, or trim what is not needed")
 
     def new_segment(self) -> None:
-        """The log goes on in a new segment; the one before ends where it is."""
-        self._end_segment()
+        """The log goes on in a new segment; the one before ends where it is. Raises Suspended, BlockError."""
         try:
             row = self.space.cut_mirror(self.next_slab, f.LOG, self.rows, self.copies)
         except NoSpace:
             raise self._full() from None
-        self.next_slab += 1
-        slab = self._add_slab(row)
-        self.segments.append(f.SegmentRow(row.slab, self.engine.sequence, 0))
-        self.engine.set_segment(slab, 0, self.extent)
-        self.write_commit()
-
-    def _end_segment(self) -> None:
         if self.segments and not self.segments[-1].end:
-            last = self.segments[-1]
-            self.segments[-1] = last._replace(end=max(self.engine.segment_end, 1))
+            # Some member may have the record of this end from now on: nothing may follow there, whatever happens.
+            self.segments[-1] = self.segments[-1]._replace(end=max(self.engine.segment_end, 1))
+            self.engine.close_segment()
+        self.segments.append(f.SegmentRow(row.slab, self.engine.sequence, 0))
+        try:
+            slab = self._recorded(row)
+        except BaseException:
+            self.segments = [one for one in self.segments if one.slab != row.slab]
+            raise
+        self.engine.set_segment(slab, 0, self.extent)
 
     def write_failed(self, slab: Slab, columns: int, number: int) -> None:
         """Some columns could not be written: their members are out when this returns. Raises Suspended."""
         if number in NO_SPACE:
             raise Suspended(f"pool {self.name} waits: its members' file system is full; make room and it goes on")
-        failed = {place[0] for column, place in enumerate(slab.places) if columns >> column & 1}
-        for member in failed:
-            self.lose(member, f"a write failed ({errno.errorcode.get(number, number)})")
+        why = f"a write failed ({errno.errorcode.get(number, number)})"
+        self.lose_all({place[0]: why for column, place in enumerate(slab.places) if columns >> column & 1})
 
     def counted(self, what: str, slab: Slab, column: int) -> None:
         if 0 <= column < slab.width:
             key = (slab.places[column][0], what)
             self.member_counts[key] = self.member_counts.get(key, 0) + 1
 
-    # --- members
-
-    def lose(self, number: int, why: str) -> None:
-        """A member is out from now on, and all others say so before anything else is answered. Raises Suspended."""
-        if self.rows[number].state != f.IN:
-            return
-        others = [row for n, row in enumerate(self.rows) if row.state == f.IN and n != number]
-        if not others:
-            raise Suspended(f"pool {self.name} waits: its last member failed ({why}); repair it and it goes on")
-        self.events.append(f"member {self.member_name(number)} is out: {why}")
-        self.rows[number] = self.rows[number]._replace(state=f.OUT, since=self.number + 1)
+    def member_lost(self, number: int) -> None:
         for slab in self.engine.all_slabs():
             slab.lose(number)
-        self.members[number] = None
         self.engine.forget_current_slabs()
-        self.write_commit()
-
-    def member_name(self, number: int) -> str:
-        member = self.members[number]
-        return member.name if member is not None else f"number {number}"
+        # The log goes on where all its copies are; what it has is in the segments before.
+        self.engine.close_segment()
 
     # --- commit records
 
@@ -204,6 +182,7 @@ class Pool:
         return f.Commit(
             self.number + 1,
             self.parent,
+            self.durable,
             self.checkpointed,
             self.next_slab,
             self.next_volume,
@@ -213,52 +192,11 @@ class Pool:
             tuple(self.segments),
         )
 
-    def write_commit(self) -> None:
-        """A new commit record on every member that is in; durable with the next sync. Raises Suspended, PoolError."""
-        if self.number + 1 - self.durable > NOT_DURABLE:
-            self.sync_members()
-        try:
-            record = f.pack_commit(self.commit_value())
-        except f.FormatError as error:
-            raise PoolError(f"pool {self.name}: {error}") from None
-        at = f.RING_AT + (self.number + 1) % f.RING_PLACES * f.RING_PLACE_SIZE
-        failed = []
-        for number, row in enumerate(self.rows):
-            member = self.members[number]
-            if row.state != f.IN or member is None:
-                continue
-            try:
-                member.write(at, record)
-            except MemberError as error:
-                if error.errno in NO_SPACE:
-                    raise Suspended(f"pool {self.name} waits: {error}; make room and it goes on") from None
-                failed.append((number, str(error)))
-        self.number += 1
-        self.parent = f.commit_hash(record)
-        for number, why in failed:
-            self.lose(number, why)
-
-    def sync_members(self) -> None:
-        """Everything written so far is durable afterwards on every member that is still in. Raises Suspended."""
-        number = self.number
-        for place, row in enumerate(self.rows):
-            member = self.members[place]
-            if row.state != f.IN or member is None:
-                continue
-            try:
-                member.sync()
-            except MemberError as error:
-                # The kernel may have dropped what it could not write: this member is never believed again.
-                self.lose(place, f"fsync failed ({error})")
-        self.durable = max(self.durable, number)
-
     def flush(self) -> None:
         """Promise B: what was acknowledged is durable. Raises Suspended."""
         self.engine.commit()
         below = self.engine.sequence
         self.sync_members()
-        if self.number != self.durable:  # a member was lost meanwhile, and that record must be durable, too
-            self.sync_members()
         self.engine.flushed(below)
 
     # --- checkpoint
@@ -274,48 +212,75 @@ class Pool:
     def _checkpoint(self) -> None:
         engine = self.engine
         engine.commit()
-        sequence = engine.sequence
-        freed, engine_freed = list(engine.freed), len(engine.freed)
-        rows = dict(self.volume_rows)
-        for number, disk in engine.disks.items():
-            root, unused = disk.map.write_tree(self._store_page)
-            freed += [(pointer.slab, pointer.slot) for pointer in unused]
-            rows[number] = rows[number]._replace(root=root, levels=disk.map.levels)
-        self.volume_rows = rows
-        self.checkpointed = sequence
-        dead = self._retire_segments()
+        sequence, freed = engine.sequence, len(engine.freed)
+        rows = self._write_maps()
+        # No record may lead to a page that is not durable, so the tables change only now; and a slot that the newest
+        # record that may survive still leads to is not given back before its successor is durable on all members.
         self.sync_members()
+        self.volume_rows.update(rows)
+        self.checkpointed = sequence
+        self._retire_segments()
+        unused, dead = len(self._unused), len(self._dead)
         self.write_commit()
         self.sync_members()
-        del engine.freed[:engine_freed]
-        for slab_number, slot in freed:
-            slab = engine.slab(slab_number)
+        for number, slot in [*engine.freed[:freed], *((page.slab, page.slot) for page in self._unused[:unused])]:
+            slab = engine.slab(number)
             if slab is not None:
                 slab.give_slot(slot)
-        self._release([*dead, *self._empty_slabs()])
+        self._release([*self._dead[:dead], *self._empty_slabs()])
+        del engine.freed[:freed], self._unused[:unused], self._dead[:dead]
+
+    def _write_maps(self) -> dict[int, f.VolumeRow]:
+        """Every volume's dirty pages, to new space; the rows that lead to them."""
+        rows = {}
+        for number, disk in self.engine.disks.items():
+            root, unused = self.write_map(disk.map)
+            self._unused += unused
+            rows[number] = self.volume_rows[number]._replace(root=root, levels=disk.map.levels)
+        return rows
+
+    def write_map(self, volume_map: VolumeMap) -> tuple[f.PagePointer, list[f.PagePointer]]:
+        """The dirty pages of one map: its new root, and the pages that it does without now."""
+        taken: list[f.PagePointer] = []
+
+        def store(page: bytes) -> f.PagePointer:
+            taken.append(self._store_page(page))
+            return taken[-1]
+
+        try:
+            return volume_map.write_tree(store)
+        except BaseException:
+            for pointer in taken:  # nothing leads to them
+                slab = self.engine.slab(pointer.slab)
+                if slab is not None:
+                    slab.give_slot(pointer.slot)
+            raise
 
     def _store_page(self, page: bytes) -> f.PagePointer:
-        slab = self._slab_with_room(f.META, 0, PAGE)
-        if slab is None:
-            slab = self._cut(lambda number: self.space.cut_mirror(number, f.META, self.rows, self.copies))
-        slot = slab.take_slot()
-        failed = slab.write_page(slot, page)
-        if failed:
-            try:
-                self.write_failed(slab, failed, slab.last_error)
-            except BaseException:
-                slab.give_slot(slot)
-                raise
-        return f.PagePointer(slab.number, slot, crc32c(0, page), self.engine.sequence)
+        while True:
+            slab = self._slab_with_room(f.META, 0, PAGE)
+            if slab is None:
+                slab = self._cut(lambda number: self.space.cut_mirror(number, f.META, self.rows, self.copies))
+            slot = slab.take_slot()
+            failed = slab.write_page(slot, page)
+            if failed:
+                try:
+                    self.write_failed(slab, failed, slab.last_error)
+                except BaseException:
+                    slab.give_slot(slot)
+                    raise
+            if slab.tolerance >= 0:
+                return f.PagePointer(slab.number, slot, crc32c(0, page), self.engine.sequence)
+            slab.give_slot(slot)  # no copy of it is left
 
-    def _retire_segments(self) -> list[int]:
+    def _retire_segments(self) -> None:
         """Segments whose content is all in grains: they are left out of the next commit record."""
-        dead = [row.slab for row in self.segments if row.end and not self.engine.live_in(row.slab)]
+        dead = {row.slab for row in self.segments if row.end and not self.engine.live_in(row.slab)}
         self.segments = [row for row in self.segments if row.slab not in dead]
         for number in dead:
             self.engine.segment_keys.pop(number, None)
             self._slab_rows.pop(number)
-        return dead
+        self._dead += dead
 
     def _empty_slabs(self) -> list[int]:
         """Slabs without a slot in use, but for one of each kind."""

@@ -17,8 +17,8 @@ Reference = Callable[[Sequence[bytes]], bytes]
 @pytest.fixture(scope="module")
 def field_sum() -> Reference:
     """The sum of columns in GF(2^8) with polynomial 0x11d, the field of Linux md and ISA-L."""
-    import galois  # takes seconds to load, and only this file needs it
-    import numpy
+    galois = pytest.importorskip("galois")  # takes seconds to load, and only this file needs it
+    numpy = pytest.importorskip("numpy")
 
     field = galois.GF(2**8, irreducible_poly=0x11D)
 

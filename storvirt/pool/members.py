@@ -1,0 +1,153 @@
+"""Who is in: the member table, the commit ring, making members durable, and losing them.
+
+Knows: that a number of the ring is bound to its bytes for ever, whose trouble a failed write is, what must be on all
+members before a loss counts. Refuses to know: slabs, log and maps (pool.py fills in what a commit record says).
+
+Everything here may be called again after Suspended: a record that only some members have is written to the others, with
+the same bytes, before there is another one; a member is out only when all others have the record that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from storvirt.backing.errors import NO_SPACE, MemberError
+from storvirt.backing.member import Member
+from storvirt.pool import format as f
+from storvirt.pool.errors import PoolError, Suspended
+
+NOT_DURABLE = 13  # commit records in a row that need not be durable, of 16 places in the ring
+
+
+class Members:
+    """members: by number, None where one is missing or out. number, parent: of the newest commit record."""
+
+    def __init__(self, super_: f.Superblock, members: list[Member | None], commit: f.Commit, parent: bytes) -> None:
+        self.name = super_.name
+        self.pool_id = super_.pool
+        self.extent = super_.extent
+        self.members = members
+        self.rows = list(commit.members)
+        self.number = commit.number
+        self.durable = commit.durable
+        self.parent = parent
+        self.events: list[str] = []
+        self._unfinished: bytes | None = None  # record `number`, while some member may lack it
+
+    def commit_value(self) -> f.Commit:
+        """What the next commit record says."""
+        raise NotImplementedError
+
+    def member_lost(self, number: int) -> None:
+        """A member is out, and recorded as such."""
+        raise NotImplementedError
+
+    def present(self) -> dict[int, Member]:
+        """The members that are in, by number."""
+        pairs = enumerate(zip(self.rows, self.members, strict=True))
+        return {number: member for number, (row, member) in pairs if row.state == f.IN and member is not None}
+
+    def member_name(self, number: int) -> str:
+        member = self.members[number]
+        return member.name if member is not None else f"number {number}"
+
+    # --- losing members
+
+    def lose(self, number: int, why: str) -> None:
+        """One member is out: see lose_all()."""
+        self.lose_all({number: why})
+
+    def lose_all(self, reasons: Mapping[int, str]) -> None:
+        """These members are out from now on, and all others say so before anything else is answered.
+
+        Raises Suspended, and then they are as before: if all members fail at once, it is not the members.
+        """
+        reasons = {number: why for number, why in reasons.items() if self.rows[number].state == f.IN}
+        if not reasons:
+            return
+        if not self.present().keys() - reasons.keys():
+            why = next(iter(reasons.values()))
+            raise Suspended(f"pool {self.name} waits: no member of it can be written ({why}); it goes on when one can")
+        before = {number: self.rows[number] for number in reasons}
+        for number, row in before.items():
+            self.rows[number] = row._replace(state=f.OUT, since=self.number + 1)
+        try:
+            self.write_commit()
+        except BaseException:
+            for number, row in before.items():
+                self.rows[number] = row
+            raise
+        for number, why in reasons.items():
+            self.events.append(f"member {self.member_name(number)} is out: {why}")
+            self.members[number] = None
+            self.member_lost(number)
+
+    # --- the commit ring
+
+    def write_commit(self) -> None:
+        """A new commit record on every member that is in; durable with the next sync. Raises Suspended, PoolError."""
+        self._finish_commit()
+        if self.number + 1 - self.durable > NOT_DURABLE:
+            self.sync_members()
+        try:
+            record = f.pack_commit(self.commit_value())
+        except f.FormatError as error:
+            raise PoolError(f"pool {self.name}: {error}") from None
+        self.number += 1
+        self.parent = f.commit_hash(record)
+        self._unfinished = record
+        self._finish_commit()
+
+    def _finish_commit(self) -> None:
+        """The newest record is on every member that is in."""
+        record = self._unfinished
+        if record is None:
+            return
+        failed = {}
+        for number, member in self.present().items():
+            try:
+                member.write(f.RING_AT + self.number % f.RING_PLACES * f.RING_PLACE_SIZE, record)
+            except MemberError as error:
+                if error.errno in NO_SPACE:
+                    raise Suspended(f"pool {self.name} waits: {error}; make room and it goes on") from None
+                failed[number] = str(error)
+        self._unfinished = None
+        try:
+            self.lose_all(failed)
+        except BaseException:
+            self._unfinished = self._unfinished or record
+            raise
+
+    # --- durable
+
+    @property
+    def written(self) -> int:
+        """The newest commit record that every member has."""
+        return self.number if self._unfinished is None else self.number - 1
+
+    def sync_members(self) -> None:
+        """Everything written so far is durable afterwards on every member that is still in. Raises Suspended."""
+        while True:
+            number, failed = self.written, {}
+            for place, member in self.present().items():
+                try:
+                    member.sync()
+                except MemberError as error:
+                    failed[place] = error
+            self.durable_now(number, failed)
+            if not failed:
+                return
+
+    def durable_now(self, number: int, failed: Mapping[int, MemberError]) -> None:
+        """All members that are in were synced when `number` was `written`, but for those that failed. Raises Suspended.
+
+        A loss here must be durable, too, before anything is promised: then sync again.
+        """
+        for error in failed.values():
+            if error.errno in NO_SPACE:
+                raise Suspended(f"pool {self.name} waits: {error}; make room and it goes on")
+        if failed:
+            # The kernel may have dropped what it could not write: this member is never believed again.
+            self.lose_all({place: f"fsync failed ({error})" for place, error in failed.items()})
+        else:
+            self.durable = max(self.durable, number)
