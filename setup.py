@@ -18,6 +18,8 @@ DIRECTIVES = {
 # build Python with: it makes the wheel four times as large.
 COMPILE = ["-O3", "-g0", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function"]
 
+CORES = min(4, len(os.sched_getaffinity(0)))
+
 modules = [
     Extension(".".join(path.with_suffix("").parts), [str(path)], extra_compile_args=COMPILE)
     for path in sorted(Path().glob("netvirt/**/*.pyx")) + sorted(Path().glob("storvirt/**/*.pyx"))
@@ -27,6 +29,7 @@ setup(
         modules,
         compiler_directives=DIRECTIVES,
         annotate=bool(os.environ.get("VFAB_ANNOTATE")),
-        nthreads=0,
-    )
+        nthreads=CORES,
+    ),
+    options={"build_ext": {"parallel": CORES}},
 )

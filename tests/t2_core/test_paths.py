@@ -79,9 +79,10 @@ def test_a_run_folder_that_is_a_link_or_open_or_foreign_is_refused(home: Path, m
     root.chmod(0o700)
     status = os.lstat(root)
     foreign = os.stat_result([*status[:4], 4321, *status[5:]])
-    monkeypatch.setattr(paths.os, "lstat", lambda path: foreign)
-    with pytest.raises(PathError, match="belongs to user 4321, not to you; set XDG_RUNTIME_DIR"):
-        run_root()
+    with monkeypatch.context() as patch:
+        patch.setattr(paths.os, "lstat", lambda path: foreign)
+        with pytest.raises(PathError, match="belongs to user 4321, not to you; set XDG_RUNTIME_DIR"):
+            run_root()
 
 
 def test_state_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
