@@ -6,6 +6,7 @@ It is imported when a file is to be read and not before: the model and the graph
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import os
 import socket
@@ -18,13 +19,14 @@ from daemons.lab.loader import load
 from daemons.lab.mistake import LabError
 from daemons.lab.plan import host_config, switch_configs
 from daemons.lab.storage_plan import pool_configs
-from daemons.paths import LabPaths, keys_folder, lab_id, state_root
+from daemons.paths import LabPaths, data_folder, keys_folder, lab_id, state_root
 from daemons.state import Desired, StateStore
 from netvirt.ports import curve
 from netvirt.ports.errors import PortError
 
 # Names of processes and of their sockets in the run folder.
 RESERVED = ("fabricd", "hostd")
+EXAMPLES = os.path.realpath(str(importlib.resources.files("topologies")))
 _UNMADE_KEY = "(made by the first up)"
 
 
@@ -39,9 +41,9 @@ class Blueprint(NamedTuple):
 class LocalPlaces:
     """The planner's `Places` on this machine. With `dry` nothing is made: no key, no note of a TCP port."""
 
-    def __init__(self, paths: LabPaths, folder: str, own: str, store: StateStore | None, dry: bool) -> None:
+    def __init__(self, paths: LabPaths, file: str, own: str, store: StateStore | None, dry: bool) -> None:
         self._paths = paths
-        self._folder = folder
+        self._file = file
         self._own = own
         self._store = store
         self._dry = dry
@@ -55,8 +57,11 @@ class LocalPlaces:
         return self._paths.qemu(node, port)
 
     def member(self, path: str) -> str:
-        """Relative to the lab file."""
-        return os.path.normpath(os.path.join(self._folder, path))
+        """Relative to the lab file; of an example lab, which is a part of the program, to a folder for user data."""
+        folder = os.path.dirname(self._file)
+        if folder == EXAMPLES and not os.path.isabs(path):
+            folder = data_folder(self._own, make=not self._dry)
+        return os.path.normpath(os.path.join(folder, path))
 
     def nbd_path(self, pool: str, lun: str) -> str:
         return self._paths.nbd(pool, lun)
@@ -108,7 +113,7 @@ def draw(file: str, paths: LabPaths, store: StateStore | None, dry: bool = False
         raise UserError(
             f"{file}: a {kind} cannot be called {taken[0]}, one of our own processes is; choose another name"
         )
-    places = LocalPlaces(paths, os.path.dirname(os.path.realpath(file)), lab.name, store, dry)
+    places = LocalPlaces(paths, os.path.realpath(file), lab.name, store, dry)
     try:
         nodes = _nodes(lab, places)
     except PortError as error:

@@ -18,8 +18,8 @@ from daemons.control import ControlServer, Reply
 from daemons.errors import UserError
 from daemons.fabric import Fabric, actions, told
 from daemons.lab.actions import Action
-from daemons.leavings import left_behind
 from daemons.launcher import LocalLauncher, listen, raise_file_limit
+from daemons.leavings import left_behind
 from daemons.locks import Lock
 from daemons.loop import Loop
 from daemons.paths import LabPaths

@@ -105,6 +105,23 @@ def keys_folder() -> str:
     return folder
 
 
+def data_folder(lab: str, make: bool = True) -> str:
+    """Where the members of an example lab's pools are: `$XDG_DATA_HOME/virtfab/<lab>`, default `~/.local/share`.
+
+    They are data: no command removes them. Raises PathError.
+    """
+    base = os.environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(base):
+        home = os.environ.get("HOME", "")
+        if not os.path.isabs(home):
+            raise PathError("neither XDG_DATA_HOME nor HOME is set; set one of them to a folder where data may be kept")
+        base = os.path.join(home, ".local", "share")
+    folder = os.path.join(base, "virtfab", lab)
+    if make:
+        _folder(folder)
+    return folder
+
+
 def labs_root() -> str:
     """What holds the labs' state folders; not made here."""
     return os.path.join(state_root(), "labs")

@@ -1,7 +1,7 @@
 """One pool as a process: its LUNs over NBD, its members looked after; started and configured by fabricd.
 
 Knows: the control operations, the order in which a configuration is applied.
-Refuses to know: what happens to a block (storvirt), when background work has its turn (stord_keeper), the lab around it.
+Refuses to know: what happens to a block (storvirt), when background work has its turn (stord_keeper), the lab.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Stord:
         self.config: Config | None = None
         self.keeper: Keeper | None = None
         self.luns = Luns(loop)
-        self.opening: list[str] = []  # problems of the opening
+        self.opening: dict[str, str] = {}  # why a listed file was left out, by its path
         self.problems: list[str] = []  # problems of the configuration
         self.since = time.time()
         self._served: dict[str, Served] = {}
@@ -72,7 +72,7 @@ class Stord:
     def _open(self, wanted: Config) -> Keeper:
         opened = open_or_create(wanted.pool, wanted.members, wanted.size)
         self.opening = opened.problems
-        for sentence in opened.problems:
+        for sentence in opened.problems.values():
             print(sentence, file=sys.stderr, flush=True)
         made = "made" if opened.created else "open"
         print(f"pool {wanted.pool} is {made}, {len(opened.paths)} members", file=sys.stderr, flush=True)

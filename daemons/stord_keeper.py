@@ -21,7 +21,7 @@ from storvirt.pool import format as f
 from storvirt.pool.flush import Flush
 from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.reader import Disk
-from storvirt.pool.repair import Progress
+from storvirt.pool.repair import Progress, Scrub
 from storvirt.pool.serve import Served
 
 CHECK_SECONDS = 1.0
@@ -50,7 +50,7 @@ class Task:
     def row(self) -> dict[str, Any]:
         done, total = self.job.progress
         row = {"kind": self.kind, "what": self.what, "state": self.state, "done": done, "total": total}
-        found = {"healed": self.job.healed, "lost": self.job.lost} if hasattr(self.job, "healed") else {}
+        found = {"healed": self.job.healed, "lost": self.job.lost} if isinstance(self.job, Scrub) else {}
         return {**row, **found, "problem": self.problem}
 
 
@@ -69,6 +69,7 @@ class Keeper:
         self._syncing = False
         self._ended: Callable[[], None] | None = None
         self._told = 0
+        self._last_trouble = ""
         self._check_timer = loop.call_later(CHECK_SECONDS, self._check)
         loop.after_round = self._round
 
@@ -134,17 +135,24 @@ class Keeper:
         if self.suspended or self._ended is not None:
             return False
         try:
-            more = self.pool.work()
-            if self.task is not None and self.task.state == "running":
-                more = self._step(self.task) or more
+            return self._advance()
         except Suspended as trouble:
             self._suspend(trouble)
             return False
-        except (BlockError, PoolError) as error:
-            self._say(f"background work: {error}")
-            return False
         finally:
             self._tell_events()
+
+    def _advance(self) -> bool:
+        """Raises Suspended."""
+        try:
+            more = self.pool.work()
+        except (BlockError, PoolError) as error:
+            more = False
+            if str(error) != self._last_trouble:
+                self._last_trouble = str(error)
+                self._say(f"background work: {error}")
+        if self.task is not None and self.task.state == "running":
+            more = self._step(self.task) or more
         return more
 
     def _step(self, task: Task) -> bool:
@@ -191,8 +199,9 @@ class Keeper:
         try:
             self._lose_dead()
             self.pool.write_commit()
-            if not all([served.resume() for served in self.served]):
+            if not all(served.resume() for served in self.served):
                 raise Suspended(self.suspended)
+            self._advance()
         except (Suspended, BlockError) as trouble:
             self.suspended = str(trouble)
             self._loop.call_later(RETRY_SECONDS, self._retry)

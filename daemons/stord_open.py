@@ -28,11 +28,11 @@ _MOST_STRANGERS = 1000
 
 
 class Opened(NamedTuple):
-    """paths: by the member's number, of those that were found; problems: sentences for people."""
+    """paths: by the member's number, of those that were found; problems: of listed files that were left out, by path."""
 
     pool: Pool
     paths: dict[int, str]
-    problems: list[str]
+    problems: dict[str, str]
     created: bool
 
 
@@ -40,11 +40,18 @@ def open_or_create(name: str, paths: Sequence[str], size: int) -> Opened:
     """Raises UserError with one sentence."""
     try:
         if not any(exists(path) for path in paths):
+            _folders_exist(paths)
             pool = create_core(paths, name=name, size=size)
-            return Opened(pool, dict(enumerate(paths)), [], True)
+            return Opened(pool, dict(enumerate(paths)), {}, True)
         return _open(name, paths)
     except (PoolError, MemberError, BlockError, Suspended) as error:
         raise UserError(f"pool {name}: {error}" if f"pool {name}" not in str(error) else str(error)) from None
+
+
+def _folders_exist(paths: Sequence[str]) -> None:
+    for folder in dict.fromkeys(os.path.dirname(path) for path in paths):
+        if not os.path.isdir(folder):
+            raise PoolError(f"the folder {folder} of its members is not there; make it, or change members:")
 
 
 class _Members:
@@ -53,7 +60,7 @@ class _Members:
     def __init__(self) -> None:
         self.found: dict[str, Found] = {}
         self.problems: dict[str, str] = {}
-        self.former: list[str] = []
+        self.former: dict[str, str] = {}
 
     def take(self, path: str) -> None:
         """Raises MemberError when somebody else has the file open: then he has the pool."""
@@ -71,15 +78,19 @@ class _Members:
             self.problems[path] = str(error)
             member.close()
 
-    def drop_former(self, newest: Found) -> None:
-        """Files that were members once; their places may have been given to others since."""
-        rows = newest.commit.members
+    def drop_strangers(self, newest: Found, commit: f.Commit) -> None:
+        """Leave out files that were members once (others may have their places now), and copies of an earlier time."""
+        rows = commit.members
         for path, one in list(self.found.items()):
             if one.super_.pool != newest.super_.pool:
                 continue  # the assembly has a sentence for that
             row = rows[one.super_.number] if one.super_.number < len(rows) else None
             if row is None or row.member != one.super_.member or row.state == f.REMOVED:
-                self.former.append(f"{path} is no member of pool {newest.super_.name} any more, it was replaced")
+                name = newest.super_.name
+                self.former[path] = f"{path} was replaced in pool {name}; take it out of the lab file"
+                self.found.pop(path).member.close()
+            elif row.state == f.IN and one.newest < commit.durable and row.since <= commit.durable:
+                self.problems[path] = f"{path} is an old copy, or lost writes: it is of an earlier time than its pool"
                 self.found.pop(path).member.close()
 
     def close(self) -> None:
@@ -95,32 +106,30 @@ def _open(name: str, paths: Sequence[str]) -> Opened:
             raise PoolError(
                 "; ".join(members.problems.values()) + "; nothing was changed: move these files away to have a new pool"
             )
-        newest = max(members.found.values(), key=lambda one: one.commit.number)
-        members.drop_former(newest)
-        strays = _strays(paths, newest, members)
-        _within_tolerance(newest, members)
+        newest = max(members.found.values(), key=lambda one: one.newest)
+        if newest.newest >= 0:
+            commit = f.unpack_commit(newest.ring[newest.newest])
+            members.drop_strangers(newest, commit)
+            _find_strays(paths, newest, commit, members)
+            _within_tolerance(commit, members)
         pool = open_pool([one.member for one in members.found.values()], degraded=bool(members.problems))
     except BaseException:
         members.close()
         raise
     numbers = {one.super_.number: path for path, one in members.found.items()}
-    return Opened(pool, numbers, [*members.problems.values(), *members.former, *strays], False)
+    return Opened(pool, numbers, {**members.problems, **members.former}, False)
 
 
-def _strays(paths: Sequence[str], newest: Found, members: _Members) -> list[str]:
+def _find_strays(paths: Sequence[str], newest: Found, commit: f.Commit, members: _Members) -> None:
     """Members that the list does not name but that lie beside the others: a member was replaced, and the file not
     changed. They are taken along; left out they would be degraded for nothing."""
     there = {one.super_.member for one in members.found.values()}
-    wanted = {row.member for row in newest.commit.members if row.state == f.IN} - there
-    said = []
+    wanted = {row.member for row in commit.members if row.state == f.IN} - there
     for path in _neighbours(paths) if wanted else ():
         ident = _identity(path, newest.super_.pool)
         if ident in wanted:
             members.take(path)
-            if path in members.found:
-                wanted.discard(ident)
-                said.append(f"{path} is a member of pool {newest.super_.name}; list it in the lab file")
-    return said
+            wanted.discard(ident)
 
 
 def _neighbours(paths: Sequence[str]) -> list[str]:
@@ -145,10 +154,9 @@ def _identity(path: str, pool: bytes) -> bytes | None:
     return super_.member if super_.pool == pool else None
 
 
-def _within_tolerance(newest: Found, members: _Members) -> None:
+def _within_tolerance(commit: f.Commit, members: _Members) -> None:
     """A pool that lacks more than its volumes survive is not opened: the members that are there would go on without
     the others, which could not come back."""
-    commit = newest.commit
     there = {one.super_.member for one in members.found.values()}
     missing = [n for n, row in enumerate(commit.members) if row.state == f.IN and row.member not in there]
     redundant = all(row.profile in (f.RAID1, f.RAID5) for row in commit.volumes)
@@ -157,4 +165,5 @@ def _within_tolerance(newest: Found, members: _Members) -> None:
     if len(missing) > survives:
         which = "; ".join(members.problems.values()) or f"number {', '.join(map(str, missing))} is not listed"
         much = "no member" if not survives else "one member"
-        raise PoolError(f"{which}; its volumes can do without {much}: bring {'them' if len(missing) > 1 else 'it'} back")
+        back = "them" if len(missing) > 1 else "it"
+        raise PoolError(f"{which}; its volumes can do without {much}: bring {back} back")

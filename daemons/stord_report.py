@@ -121,4 +121,6 @@ def problems(daemon: Stord, keeper: Keeper, members: list[dict[str, Any]]) -> li
         ]
     if task is not None and task.problem:
         found.append(f"{task.kind} {task.what} failed: {task.problem}")
-    return [*found, *daemon.opening, *daemon.problems, *daemon.luns.problems.values()]
+    listed = daemon.config.members if daemon.config is not None else ()
+    found += [problem for path, problem in daemon.opening.items() if path in listed]
+    return [*found, *daemon.problems, *daemon.luns.problems.values()]

@@ -98,6 +98,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(variable, os.path.join(folder, name))
     monkeypatch.delenv("NO_COLOR", raising=False)
     yield Path(folder)
+    monkeypatch.undo()  # what a test put in place of os functions must not hinder the tidying up
     survivors = _living_in(folder)
     deadline = time.monotonic() + GRACE
     while survivors and time.monotonic() < deadline:  # some may just be ending

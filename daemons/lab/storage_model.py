@@ -87,9 +87,7 @@ class PoolModel(_Model):
         if not self.members:
             raise wrong("a pool without members", "list at least one file under members:")
         if len(self.members) > MOST_MEMBERS:
-            raise wrong(
-                f"a pool has at most {MOST_MEMBERS} members, not {len(self.members)}", "make two pools of them"
-            )
+            raise wrong(f"a pool has at most {MOST_MEMBERS} members, not {len(self.members)}", "make two pools of them")
         return self
 
 
@@ -99,9 +97,7 @@ class VolumeModel(_Model):
     pool: PoolName = Field(description="the pool that it lies in")
     raid: Level = Field(description="linear, raid0, raid1 (copies) or raid5 (parity)")
     size: Size = Field(description="size that the guest sees; it can grow later, and not shrink")
-    grain: Grain = Field(
-        default=DEFAULT_GRAIN, description="unit of mapping, a power of two from 4KiB to 1MiB (32KiB)"
-    )
+    grain: Grain = Field(default=DEFAULT_GRAIN, description="unit of mapping, a power of two from 4KiB to 1MiB (32KiB)")
 
 
 class NbdModel(_Model):

@@ -1,6 +1,7 @@
 """The storage that a lab file means, with everything in it that does not fit together; and what is odd about it.
 
-Knows: names, files that are used twice, RAID levels and their members, sizes. Refuses to know: files on disk, what runs.
+Knows: names, files that are used twice, RAID levels and their members, sizes.
+Refuses to know: what is on disk, what runs.
 """
 
 from __future__ import annotations

@@ -1,20 +1,22 @@
 """Making a pool of members, and opening one: which commit record is the newest, and what the log adds to it.
 
-Knows: superblocks, rings, replay (the crash story in storvirt/pool/__init__). Refuses to know: files; members are
-given.
+Knows: superblocks, rings, histories, which members are the pool's. Refuses to know: files (members are given), what the
+log's records do (replay.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from storvirt.backing.errors import MemberError
 from storvirt.backing.member import Member
+from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool.pool import SKIP, Pool, PoolError
-from storvirt.pool.record import BLOCK, BLOCKS, FLUSHED, HEAD, SWITCH, ZERO, Entry, claimed_length, parse
-from storvirt.pool.slab import Slab
+from storvirt.pool.tables import check
+from storvirt.pool.replay import log_is_there, replay
+from storvirt.volume.map import PAGE
 
 MIN_EXTENTS = 6  # per member: reserve, log, metadata and some data
 DEFAULT_EXTENT = 4 << 20
@@ -35,7 +37,10 @@ def format_pool(
     """Write a new, empty pool onto members (what they held is gone) and open it. Raises PoolError, MemberError."""
     if not 1 <= len(members) <= f.MAX_MEMBERS:
         raise PoolError(f"a pool has 1 to {f.MAX_MEMBERS} members, not {len(members)}")
-    size = extent or extent_for(sum(member.size for member in members))
+    total = sum(member.size for member in members)
+    size = extent or extent_for(total)
+    if total // size > MOST_EXTENTS:
+        raise PoolError(f"{total} bytes in extents of {size} are more than {MOST_EXTENTS} of them; take larger ones")
     least = f.EXTENTS_AT + MIN_EXTENTS * size
     for member in members:
         if member.size < least:
@@ -48,7 +53,7 @@ def format_pool(
     for member, super_ in zip(members, supers, strict=True):
         member.write(f.RING_AT, bytes(f.RING_PLACES * f.RING_PLACE_SIZE))
         member.write(0, f.pack_superblock(super_) * 2)
-    empty = f.Commit(0, bytes(32), SKIP, 1, 1, rows, (), (), ())
+    empty = f.Commit(0, bytes(32), 0, SKIP, 1, rows, (), (), ())
     pool = Pool(supers[0], list(members), empty, bytes(32))
     pool.engine.sequence = SKIP
     pool.checkpoint()
@@ -56,45 +61,92 @@ def format_pool(
 
 
 class Found(NamedTuple):
-    """A member that was given, and the newest whole commit record in its ring."""
+    """A member that was given: every whole commit record in its ring, by number."""
 
     member: Member
     super_: f.Superblock
-    commit: f.Commit
-    record: bytes
+    ring: dict[int, bytes]
+
+    @property
+    def newest(self) -> int:
+        """-1 where there is none: a member that had just been added."""
+        return max(self.ring, default=-1)
 
 
 def open_pool(members: Sequence[Member], *, degraded: bool = False) -> Pool:
-    """Assemble a pool and replay its log. Raises PoolError with one sentence.
+    """Assemble a pool and replay its log. Raises PoolError with one sentence; Suspended while the host is in trouble.
 
-    degraded: go on although members are missing that the newest record calls in (as far as redundancy reaches).
+    degraded: go on although members are missing that the newest record calls in (as far as redundancy reaches), or
+    although flushed writes are lost in a damaged log.
     """
     found = [look(member) for member in members]
     _same_pool(found)
-    newest = max(found, key=lambda one: one.commit.number)
-    _one_history(found, newest)
-    places: list[Member | None] = [None] * len(newest.commit.members)
+    newest = max(found, key=lambda one: one.newest)
+    if newest.newest < 0:
+        raise PoolError(f"no member of pool {newest.super_.name} that was given holds a whole commit record")
+    record = newest.ring[newest.newest]
+    commit = f.unpack_commit(record)
+    try:
+        check(commit, newest.super_.extent)
+    except f.FormatError as error:
+        raise PoolError(f"pool {newest.super_.name} is damaged: {error}") from None
+    chain = _chain(found, newest.newest, f.commit_hash(record))
+    places: list[Member | None] = [None] * len(commit.members)
     for one in found:
-        number = one.super_.number
-        row = newest.commit.members[number] if number < len(places) else None
-        if row is None or row.member != one.super_.member:
-            raise PoolError(f"member {one.member.name} is not in the member table of pool {newest.super_.name}")
-        twin = places[number]
-        if twin is not None:
-            raise PoolError(f"{one.member.name} and {twin.name} are the same member twice; leave out the copy")
-        if row.state == f.IN and one.commit.number < newest.commit.number - f.RING_PLACES:
-            raise PoolError(f"member {one.member.name} is older than the pool by more than its ring can show")
-        if row.state == f.IN:
-            places[number] = one.member
-    missing = [n for n, row in enumerate(newest.commit.members) if row.state == f.IN and places[n] is None]
+        if _belongs(one, newest, commit, chain, places):
+            places[one.super_.number] = one.member
+    missing = [n for n, row in enumerate(commit.members) if row.state == f.IN and places[n] is None]
     if missing and not degraded:
         raise PoolError(
             f"pool {newest.super_.name} lacks {len(missing)} of {len(places)} members (number "
             f"{', '.join(map(str, missing))}), which its newest record calls in; bring them back, or open it degraded"
         )
-    pool = Pool(newest.super_, places, newest.commit, f.commit_hash(newest.record))
-    _resume(pool, newest.commit, missing)
+    pool = Pool(newest.super_, places, commit, f.commit_hash(record))
+    try:
+        _resume(pool, commit, record, missing, degraded)
+    except (f.FormatError, BlockError) as error:
+        raise PoolError(f"pool {pool.name} can't be opened: {error}") from None
     return pool
+
+
+def _chain(found: Sequence[Found], number: int, digest: bytes) -> dict[int, bytes]:
+    """The newest record's history, as far back as the rings lead: number -> hash."""
+    parents = {f.commit_hash(record): f.unpack_commit(record).parent for one in found for record in one.ring.values()}
+    chain = {number: digest}
+    while (parent := parents.get(chain[number])) in parents:
+        number -= 1
+        chain[number] = parent
+    return chain
+
+
+def _belongs(
+    one: Found, newest: Found, commit: f.Commit, chain: dict[int, bytes], places: Sequence[Member | None]
+) -> bool:
+    """Whether a member is in. False: it is out. Raises PoolError for one that can't be of this pool and time."""
+    number, name = one.super_.number, one.member.name
+    row = commit.members[number] if number < len(commit.members) else None
+    if row is None or row.member != one.super_.member or row.state == f.REMOVED:
+        raise PoolError(f"member {name} is not in the member table of pool {newest.super_.name}")
+    twin = places[number]
+    if twin is not None:
+        raise PoolError(f"{name} and {twin.name} are the same member twice; leave out the copy")
+    if one.newest >= 0:
+        own = f.commit_hash(one.ring[one.newest])
+        # A member that is out gets no record from then on: if it has one, others went on without the rest.
+        apart = row.state == f.OUT and one.newest >= row.since
+        if own != chain.get(one.newest, b"" if apart else own):
+            raise PoolError(
+                f"pool {newest.super_.name} has two histories: commit {one.newest} differs between "
+                f"{newest.member.name} and {name}; leave out the members of the one that is not wanted"
+            )
+    if row.state != f.IN:
+        return False
+    if one.newest < commit.durable and row.since <= commit.durable:
+        raise PoolError(
+            f"member {name} is of an earlier time than the pool (commit {one.newest}, and {commit.durable} had been made "
+            "durable on it): it is an old copy, or lost writes; leave it out, and open the pool degraded"
+        )
+    return True
 
 
 def look(member: Member) -> Found:
@@ -102,24 +154,18 @@ def look(member: Member) -> Found:
     super_ = _superblock(member)
     if member.size < super_.size:
         raise PoolError(f"member {member.name} is cut short: it has {member.size} bytes of {super_.size}")
-    best: tuple[f.Commit, bytes] | None = None
+    ring = {}
     for place in range(f.RING_PLACES):
         try:
-            data = member.read(f.RING_AT + place * f.RING_PLACE_SIZE, f.COMMIT_HEAD)
-            length = f.record_length(data)
-            if not length:
-                continue
-            data = member.read(f.RING_AT + place * f.RING_PLACE_SIZE, length)
-            commit = f.unpack_commit(data)
+            at = f.RING_AT + place * f.RING_PLACE_SIZE
+            length = f.record_length(member.read(at, f.COMMIT_HEAD))
+            record = member.read(at, length) if length else b""
+            number = f.unpack_commit(record).number
         except (f.FormatError, MemberError):
             continue  # a torn record, or one that never was: the others decide
-        if commit.number % f.RING_PLACES == place and (best is None or commit.number > best[0].number):
-            best = (commit, data)
-    if best is None:
-        raise PoolError(
-            f"member {member.name} holds no whole commit record; it was never finished, or is badly damaged"
-        )
-    return Found(member, super_, *best)
+        if number % f.RING_PLACES == place:
+            ring[number] = record
+    return Found(member, super_, ring)
 
 
 def _superblock(member: Member) -> f.Superblock:
@@ -139,6 +185,8 @@ def _superblock(member: Member) -> f.Superblock:
 
 
 def _same_pool(found: Sequence[Found]) -> None:
+    if not found:
+        raise PoolError("a pool has at least one member, and none was given")
     first = found[0]
     for one in found:
         if one.super_.pool != first.super_.pool:
@@ -148,112 +196,26 @@ def _same_pool(found: Sequence[Found]) -> None:
             )
 
 
-def _one_history(found: Sequence[Found], newest: Found) -> None:
-    """Two records of one number and different content are two histories: somebody wrote to both halves apart."""
-    for one in found:
-        if one.commit.number == newest.commit.number and one.record != newest.record:
-            raise PoolError(
-                f"pool {newest.super_.name} has two histories: commit {newest.commit.number} differs between "
-                f"{newest.member.name} and {one.member.name}; leave out the members of the one that is not wanted"
-            )
-
-
-# --- replay
-
-
-def _resume(pool: Pool, commit: f.Commit, missing: Sequence[int]) -> None:
-    for row in commit.volumes:
-        disk = pool.add_volume_map(row)
-        for pointer in disk.map.pages():
-            _mark(pool, pointer.slab, pointer.slot)
-        for _grain, slab, slot in disk.map.allocated():
-            _mark(pool, slab, slot)
-    pool.engine.sequence = replay(pool, commit)
+def _resume(pool: Pool, commit: f.Commit, record: bytes, missing: Sequence[int], degraded: bool) -> None:
+    """From the newest record to a pool that may be read: nobody has seen anything of it before the checkpoint."""
+    log_is_there(pool, commit)
     for number in missing:
         pool.rows[number] = pool.rows[number]._replace(state=f.OUT, since=pool.number + 1)
         pool.events.append(f"member number {number} was missing at opening and is out")
+    # What a killed process wrote is in page caches only, the newest records of the ring among it.
+    pool.adopt_commit(record)
+    for row in commit.volumes:
+        disk = pool.add_volume_map(row)
+        for pointer in disk.map.pages():
+            _mark(pool, f.META, PAGE, pointer.slab, pointer.slot)
+        for _grain, slab, slot in disk.map.allocated():
+            _mark(pool, f.DATA, row.grain, slab, slot)
+    replay(pool, commit, degraded)
     pool.checkpoint()
 
 
-def _mark(pool: Pool, slab_number: int, slot: int) -> None:
-    slab = pool.engine.slab(slab_number)
-    if slab is None or slot >= slab.slots or not slab.mark_slot(slot):
-        raise PoolError(
-            f"pool {pool.name} is damaged: slab {slab_number}, slot {slot} is claimed twice or does not exist"
-        )
-
-
-class Logged(NamedTuple):
-    """One record of the log: the number of its first entry, where its payload begins in the segment."""
-
-    first: int
-    entries: list[Entry]
-    segment: Slab
-    payload: int
-    end: int
-
-
-def replay(pool: Pool, commit: f.Commit) -> int:
-    """Apply what the log has beyond the map; returns the first sequence number to be used from now on."""
-    records = list(_records(pool, commit))
-    flushes = (entry.where for record in records for entry in record.entries if entry.kind == FLUSHED)
-    durable = max(flushes, default=0)
-    last = commit.sequence
-    ends: dict[int, int] = {}
-    for record in records:
-        last = max(last, record.first + len(record.entries))
-        ends[record.segment.number] = record.end
-        _apply(pool, record, commit.sequence, durable)
-    pool.segments = [row._replace(end=row.end or ends.get(row.slab, 1)) for row in pool.segments]
-    return last + SKIP
-
-
-def _apply(pool: Pool, record: Logged, checkpointed: int, durable: int) -> None:
-    engine, segment = pool.engine, record.segment.number
-    for sequence, (kind, volume, where, arg, crc, crcs) in enumerate(record.entries, record.first):
-        disk = engine.disks.get(volume)
-        if disk is None:
-            continue
-        if kind == BLOCKS:
-            engine.replay_block(disk, where, sequence, segment, record.payload + arg * BLOCK, crc)
-        elif kind == ZERO:
-            engine.apply_zero(disk, where, arg, sequence, segment)
-        elif kind == SWITCH and sequence >= checkpointed:
-            done = engine.replay_switch(disk, where, sequence, arg >> 32, arg & 0xFFFFFFFF, crcs, True)
-            if not done and sequence < durable:
-                pool.events.append(
-                    f"volume {disk.row.name}: grain {where} was durable and is damaged; scrub tells more"
-                )
-                engine.replay_switch(disk, where, sequence, arg >> 32, arg & 0xFFFFFFFF, crcs, False)
-
-
-def _records(pool: Pool, commit: f.Commit) -> Iterator[Logged]:
-    """Every whole record in order, up to the end of the log."""
-    for row in commit.segments:
-        slab = pool.engine.slab(row.slab)
-        if slab is None:
-            raise PoolError(f"pool {pool.name} is damaged: the log's segment {row.slab} is not in its table of slabs")
-        at, expected = 0, row.first
-        while at < (row.end or pool.extent):
-            record = _record_at(pool, slab, at, expected)
-            if record is None:
-                break
-            at = record.end
-            expected += len(record.entries)
-            yield record
-        if row.end > 1 and at < row.end:
-            pool.events.append(f"the log's segment {row.slab} is damaged at byte {at}: what it held beyond is lost")
-
-
-def _record_at(pool: Pool, slab: Slab, at: int, expected: int) -> Logged | None:
-    """The whole record that begins here on any copy; None at the end of the log."""
-    for copy in range(slab.width if at + HEAD.size <= pool.extent else 0):
-        head = slab.piece(copy, at, HEAD.size)
-        length = claimed_length(head, pool.pool_id, slab.number, expected) if head is not None else 0
-        if not length or length > pool.extent - at:
-            continue
-        data = slab.piece(copy, at, length)
-        parsed = parse(data) if data is not None else None
-        if parsed is not None:
-            return Logged(expected, parsed[0], slab, at + parsed[1], at + length)
-    return None
+def _mark(pool: Pool, use: int, grain: int, number: int, slot: int) -> None:
+    slab = pool.engine.slab(number)
+    fits = slab is not None and slab.use == use and slab.grain == grain and slot < slab.slots
+    if slab is None or not fits or not slab.mark_slot(slot):
+        raise PoolError(f"pool {pool.name} is damaged: slab {number}, slot {slot} is claimed twice or does not exist")

@@ -1,15 +1,19 @@
 from collections.abc import Sequence
 from typing import Any
 
+from storvirt.block import BlockError
 from storvirt.pool.reader import Disk, Reader
 from storvirt.pool.slab import Slab
 
 class Engine(Reader):
     sequence: int
     freed: list[tuple[int, int]]
+    refusal: BlockError | None
+    moving: bool
     segment_keys: dict[int, list[int]]
     def __init__(self, host: Any) -> None: ...
     def set_segment(self, slab: Slab, at: int, size: int) -> None: ...
+    def close_segment(self) -> None: ...
     @property
     def segment_end(self) -> int: ...
     def write(self, disk: Disk, offset: int, data: bytes | bytearray | memoryview) -> None: ...
@@ -21,5 +25,5 @@ class Engine(Reader):
     def live_in(self, segment: int) -> list[tuple[int, int]]: ...
     def replay_block(self, disk: Disk, block: int, sequence: int, segment: int, place: int, crc: int) -> None: ...
     def replay_switch(
-        self, disk: Disk, grain: int, sequence: int, slab_number: int, slot: int, crcs: Sequence[int], verify: bool
+        self, disk: Disk, grain: int, sequence: int, slab_number: int, slot: int, crcs: Sequence[int], durable: bool
     ) -> bool: ...

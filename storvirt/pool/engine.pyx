@@ -8,7 +8,8 @@ log (more if it is very large).
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdlib cimport calloc
+from libc.string cimport memcpy, memset
 
 from storvirt.pool.logindex cimport IN_SEGMENT, PENDING, ZEROED, block_key, logged_t
 from storvirt.pool.reader cimport BLOCK_BYTES, Disk, Reader, grain_seed
@@ -17,18 +18,25 @@ from storvirt.raid.kernels cimport crc32c
 from storvirt.volume.map cimport entry_crcs, entry_t
 
 from storvirt.block import BlockError
+from storvirt.pool.format import DATA
 from storvirt.pool.record import BLOCKS, ENTRY, FLUSHED, HEAD, SWITCH, ZERO, build, length_of
 
 cdef enum:
     MOST_PAYLOAD = 256           # blocks in one record: 1 MiB
     MOST_ENTRIES = 4096
+    ENTRY_BYTES = 40             # without CRCs
+
+assert ENTRY.size == ENTRY_BYTES
+cdef const uint8_t *_zeros = <const uint8_t *>calloc(1, BLOCK_BYTES)
 
 
 cdef class Engine(Reader):
     """host: new_slab(disk) -> Slab, new_segment(), write_failed(slab, columns, errno) (raises if it is the host's own
-    trouble), pool_id, counted(what, slab, column)."""
+    trouble), pool_id, extent, counted(what, slab, column)."""
 
     def __cinit__(self, host):
+        # A record lies in one segment; what it leaves free at the segment's end is lost.
+        self.record_limit = host.extent // 4
         self.freed = []
         self.entries, self.payload, self.pending = bytearray(), bytearray(MOST_PAYLOAD * BLOCK_BYTES), []
         self.zeroed, self.segment_keys = [], {}
@@ -39,6 +47,10 @@ cdef class Engine(Reader):
         """Records go here from now on, beginning at byte `at` of `size`."""
         self.segment, self.segment_at, self.segment_size = slab, at, size
         self.segment_keys.setdefault(slab.number, [])
+
+    def close_segment(self):
+        """Nothing is appended any more before set_segment(): the next record asks for a new segment."""
+        self.segment = None
 
     @property
     def segment_end(self):
@@ -56,6 +68,11 @@ cdef class Engine(Reader):
             self._write(disk, offset, data.shape[0], &data[0])
 
     cdef int _write(self, Disk disk, uint64_t offset, uint64_t length, const uint8_t *data) except -1:
+        if self.refusal is not None:
+            raise BlockError(self.refusal.errno, self.refusal.strerror)
+        return self._put(disk, offset, length, data)
+
+    cdef int _put(self, Disk disk, uint64_t offset, uint64_t length, const uint8_t *data) except -1:
         cdef uint64_t block, inside, piece
         while length:
             block, inside = offset // BLOCK_BYTES, offset % BLOCK_BYTES
@@ -66,7 +83,7 @@ cdef class Engine(Reader):
                 self._log_block(disk, block, self.block_buffer)
             elif block % disk.blocks == 0 and length >= disk.grain:
                 piece = disk.grain
-                self._write_grain(disk, block // disk.blocks, data)
+                self._write_grain(disk, block // disk.blocks, data, NULL)
             else:
                 piece = BLOCK_BYTES
                 self._log_block(disk, block, data)
@@ -75,13 +92,19 @@ cdef class Engine(Reader):
             data += piece
         return 0
 
+    cdef int _room(self, uint32_t entry, uint32_t blocks) except -1:
+        """The record that is being made takes this much more; else it is committed, and another one begins."""
+        if (self.payload_blocks + blocks > MOST_PAYLOAD or self.entry_count == MOST_ENTRIES
+                or len(self.entries) + entry + (self.payload_blocks + blocks) * BLOCK_BYTES > self.record_limit - 1024):
+            self.commit()
+        return 0
+
     cdef int _log_block(self, Disk disk, uint64_t block, const uint8_t *data) except -1:
         cdef uint8_t *payload
         cdef uint64_t key = block_key(disk.number, block)
         cdef logged_t *where
         cdef uint32_t crc
-        if self.payload_blocks == MOST_PAYLOAD or self.entry_count == MOST_ENTRIES:
-            self.commit()
+        self._room(ENTRY_BYTES, 1)
         payload = self.payload
         memcpy(payload + <size_t>self.payload_blocks * BLOCK_BYTES, data, BLOCK_BYTES)
         crc = crc32c(0, data, BLOCK_BYTES)
@@ -93,15 +116,40 @@ cdef class Engine(Reader):
         self.payload_blocks += 1
         return 0
 
-    cdef int _write_grain(self, Disk disk, uint64_t grain, const uint8_t *data) except -1:
+    cdef int _write_grain(self, Disk disk, uint64_t grain, const uint8_t *data, const uint8_t *bad) except -1:
+        """Write a grain to a new slot. bad: NULL, or a byte for each block, not 0 where it is to read as an error."""
         cdef Slab slab
         cdef uint32_t slot, seed, i
-        cdef uint64_t failed, birth
+        cdef uint64_t birth
         cdef entry_t *entry
         cdef uint32_t crcs[256]
-        if self.entry_count == MOST_ENTRIES:
-            self.commit()
+        self._room(ENTRY_BYTES + 4 * disk.blocks, 0)
         self._buffers(disk)
+        slab, slot = self._new_slot(disk, data)
+        try:
+            entry = disk.map.change(grain)
+        except BaseException:
+            slab.give(slot)      # nothing refers to it: it may be used at once
+            raise
+        birth = self._now()
+        seed = grain_seed(disk.number, grain, birth)
+        for i in range(disk.blocks):
+            crcs[i] = crc32c(seed, data + <size_t>i * BLOCK_BYTES, BLOCK_BYTES)
+            if bad != NULL and bad[i]:
+                crcs[i] = ~crcs[i]
+        self._add_entry(SWITCH, disk, grain, <uint64_t>slab.number << 32 | slot, 0, crcs, disk.blocks)
+        self._forget_logged(disk, grain)
+        if entry.slab != 0:
+            self.freed.append((entry.slab, entry.slot))
+        entry.slab, entry.slot, entry.birth = slab.number, slot, birth
+        memcpy(entry_crcs(entry), crcs, 4 * disk.blocks)
+        return 0
+
+    cdef tuple _new_slot(self, Disk disk, const uint8_t *data):
+        """(slab, slot) that holds a grain now, as redundant as its slab is."""
+        cdef Slab slab
+        cdef uint32_t slot
+        cdef uint64_t failed
         while True:
             slab = disk.slab
             slot = slab.take() if slab is not None else <uint32_t>NO_SLOT
@@ -109,29 +157,16 @@ cdef class Engine(Reader):
                 disk.slab = self.host.new_slab(disk)
                 continue
             failed = slab.write(slot, data, self.scratch)
-            if not failed:
-                break
-            try:
-                self.host.write_failed(slab, failed, slab.error)
-            except BaseException:
-                slab.give(slot)      # nothing refers to it: it may be used at once
-                raise
-            if slab.tolerance >= 0:
-                break                # what is left of the columns is enough, and the record of the loss is written
+            if failed:
+                try:
+                    self.host.write_failed(slab, failed, slab.error)
+                except BaseException:
+                    slab.give(slot)
+                    raise
+            if not slab.missing or slab.tolerance >= 0:
+                return slab, slot    # what is left of the columns is enough, and the record of a loss is written
             slab.give(slot)
             disk.slab = None
-        birth = self._now()
-        seed = grain_seed(disk.number, grain, birth)
-        for i in range(disk.blocks):
-            crcs[i] = crc32c(seed, data + <size_t>i * BLOCK_BYTES, BLOCK_BYTES)
-        self._add_entry(SWITCH, disk, grain, <uint64_t>slab.number << 32 | slot, 0, crcs, disk.blocks)
-        self._forget_logged(disk, grain)
-        entry = disk.map.change(grain)
-        if entry.slab != 0:
-            self.freed.append((entry.slab, entry.slot))
-        entry.slab, entry.slot, entry.birth = slab.number, slot, birth
-        memcpy(entry_crcs(entry), crcs, 4 * disk.blocks)
-        return 0
 
     cdef int _forget_logged(self, Disk disk, uint64_t grain) except -1:
         """Forget what the log has of a grain; returns how many blocks that was."""
@@ -144,21 +179,22 @@ cdef class Engine(Reader):
 
     def zero(self, Disk disk, uint64_t offset, uint64_t length):
         """Make a range read as zeros; whole grains become holes."""
-        cdef uint64_t head = min(length, -offset % BLOCK_BYTES), count
+        cdef uint64_t head = min(length, -offset % BLOCK_BYTES), count, sequence
         if head:
-            self.write(disk, offset, bytes(head))
+            self._put(disk, offset, head, _zeros)
             offset += head
             length -= head
         count = length // BLOCK_BYTES
         if count:
-            if self.entry_count == MOST_ENTRIES:
-                self.commit()
-            self.apply_zero(disk, offset // BLOCK_BYTES, count, self._now(), 0)
+            self._room(ENTRY_BYTES, 0)
+            # The entry first: if a page of the map can't be read, what was zeroed up to there has a number of its own.
+            sequence = self._now()
             self._add_entry(ZERO, disk, offset // BLOCK_BYTES, count, 0, NULL, 0)
+            self.apply_zero(disk, offset // BLOCK_BYTES, count, sequence, 0)
             offset += count * BLOCK_BYTES
             length -= count * BLOCK_BYTES
         if length:
-            self.write(disk, offset, bytes(length))
+            self._put(disk, offset, length, _zeros)
 
     def apply_zero(self, Disk disk, uint64_t block, uint64_t count, uint64_t sequence, uint32_t segment):
         """What a ZERO entry means, when it is made (segment 0: not known yet) and when it is replayed."""
@@ -197,38 +233,25 @@ cdef class Engine(Reader):
         return 0
 
     def flushed(self, uint64_t below):
-        """Put into the log that every record below this number is durable."""
-        self.entries += ENTRY.pack(FLUSHED, 0, below, 0, 0, 0)
-        self.entry_count += 1
+        """Say with the next record that every entry below this number is durable."""
+        self.durable_below = below
 
     def commit(self):
         """Append the record to the log, on all copies of the segment. Afterwards what it holds is acknowledged."""
         cdef uint32_t length, place, i
         cdef logged_t *where
-        cdef uint64_t key, failed = 0
+        cdef uint64_t key
         cdef Slab segment
-        cdef int copy
-        cdef bytearray record
-        cdef const uint8_t *data
         if not self.entry_count:
             return
+        if self.durable_below:
+            self.entries += ENTRY.pack(FLUSHED, 0, self.durable_below, 0, 0, 0)
+            self.entry_count += 1
+            self.durable_below = 0
         length = length_of(len(self.entries), self.payload_blocks)
-        while True:
-            if self.segment is None or self.segment_at + length > self.segment_size:
-                self.host.new_segment()
-            segment = self.segment
-            used = memoryview(self.payload)[: self.payload_blocks * BLOCK_BYTES]
-            record = build(self.host.pool_id, segment.number, self.sequence, self.entry_count, self.entries, used)
-            data = record
-            failed = 0
-            for copy in range(segment.width):
-                if not segment.missing >> copy & 1:
-                    if segment.append(copy, self.segment_at, data, length):
-                        failed |= <uint64_t>1 << copy
-            if not failed:
-                break
-            self.host.write_failed(segment, failed, segment.error)
+        while not self._append(length):
             self.host.new_segment()      # a whole set of copies again
+        segment = self.segment
         place = self.segment_at + HEAD.size + len(self.entries)
         keys = self.segment_keys[segment.number]
         for i, key in enumerate(self.pending):
@@ -250,21 +273,60 @@ cdef class Engine(Reader):
         self.zeroed.clear()
         self.entry_count = self.payload_blocks = 0
 
+    cdef bint _append(self, uint32_t length) except? True:
+        """The record stands on all copies of the open segment; False: another segment is needed."""
+        cdef Slab segment = self.segment
+        cdef bytearray record
+        cdef const uint8_t *data
+        cdef uint64_t failed = 0
+        cdef int copy
+        if segment is None or segment.missing or self.segment_at + length > self.segment_size:
+            return False
+        used = memoryview(self.payload)[: self.payload_blocks * BLOCK_BYTES]
+        record = build(self.host.pool_id, segment.number, self.sequence, self.entry_count, self.entries, used)
+        data = record
+        segment.error = 0
+        for copy in range(segment.width):
+            if segment.append(copy, self.segment_at, data, length):
+                failed |= <uint64_t>1 << copy
+        if failed:
+            self.host.write_failed(segment, failed, segment.error)
+            return False
+        return True
+
     # --- moving content from the log to grains
 
     def destage(self, Disk disk, uint64_t grain):
         """Write the newest content of a grain to a new slot (or leave a hole, if it is all zeros by request)."""
-        cdef bytearray content
+        cdef bytearray content, bad
         if grain >= disk.map.grains:
             return
         self._buffers(disk)
         if self._all_zero(disk, grain):
             self.zero(disk, grain * disk.grain, disk.grain)
             return
-        content = bytearray(disk.grain)
-        self._read_blocks(disk, grain * disk.blocks, disk.blocks, content)
-        self._write_grain(disk, grain, content)
+        content, bad = bytearray(disk.grain), bytearray(disk.blocks)
+        self._gather(disk, grain, content, bad)
+        self.moving = True
+        try:
+            self._write_grain(disk, grain, content, bad)
+        finally:
+            self.moving = False
         self.counts["destaged"] += 1
+
+    cdef int _gather(self, Disk disk, uint64_t grain, uint8_t *content, uint8_t *bad) except -1:
+        """The newest content of a grain. A block that can't be read is marked in `bad`: it alone is an error later."""
+        cdef uint32_t i
+        try:
+            return self._read_blocks(disk, grain * disk.blocks, disk.blocks, content)
+        except BlockError:
+            for i in range(disk.blocks):
+                try:
+                    self._read_blocks(disk, grain * disk.blocks + i, 1, content + <size_t>i * BLOCK_BYTES)
+                except BlockError:
+                    memset(content + <size_t>i * BLOCK_BYTES, 0, BLOCK_BYTES)
+                    bad[i] = 1
+        return 0
 
     cdef bint _all_zero(self, Disk disk, uint64_t grain) except? True:
         cdef logged_t *where
@@ -307,8 +369,11 @@ cdef class Engine(Reader):
         self.segment_keys.setdefault(segment, []).append(key)
 
     def replay_switch(self, Disk disk, uint64_t grain, uint64_t sequence, uint32_t slab_number, uint32_t slot, crcs,
-                      bint verify):
-        """A SWITCH entry found in the log. False: its grain does not verify, so it never happened."""
+                      bint durable):
+        """A SWITCH entry found in the log. False: its grain is not there, so it never happened.
+
+        durable: it was flushed, so what does not verify is damage, and found when it is read.
+        """
         cdef entry_t *entry = disk.map.find(grain)
         cdef Slab slab = self.slab(slab_number)
         cdef bytearray content
@@ -316,14 +381,17 @@ cdef class Engine(Reader):
         cdef uint32_t i
         if entry != NULL and entry.birth >= sequence:
             return True
-        if slab is None or slot >= slab.slots or slab.grain != disk.grain or len(crcs) != disk.blocks:
+        if (slab is None or slab.use != DATA or slot >= slab.slots or slab.grain != disk.grain
+                or len(crcs) != disk.blocks):
             return False
         for i in range(disk.blocks):
             values[i] = crcs[i]
-        if verify:
+        if not durable:
             content = bytearray(disk.grain)
             self._buffers(disk)
-            if not self._readable(disk, slab, slot, grain, grain_seed(disk.number, grain, sequence), values, content):
+            if self._readable(disk, slab, slot, grain, grain_seed(disk.number, grain, sequence), values, content):
+                self._mend(slab, slot, content)
+            elif slab.unreadable(slot) <= slab.redundant:
                 return False
         if not slab.mark(slot):
             return False
@@ -336,12 +404,27 @@ cdef class Engine(Reader):
         return True
 
     cdef bint _readable(self, Disk disk, Slab slab, uint32_t slot, uint64_t grain, uint32_t seed, const uint32_t *crcs,
-                        bytearray content) except? True:
-        cdef uint8_t *to = content
-        if slab.read(slot, 0, disk.grain, to) == 0 and self._verifies(to, seed, crcs, disk.blocks):
+                        uint8_t *content) except? True:
+        """The grain as it was written, from what redundancy there is."""
+        cdef uint32_t i, offset
+        if slab.read(slot, 0, disk.grain, content) == 0 and self._verifies(content, seed, crcs, disk.blocks):
             return True
-        try:
-            self._reconstruct(disk, slab, slot, grain, 0, disk.blocks, seed, crcs, to)
-        except BlockError:
-            return False
+        for i in range(disk.blocks):
+            offset = i * BLOCK_BYTES
+            if self._block(slab, slot, offset, seed, crcs[i], content + offset) < -1:
+                # A block that is to read as an error has the complement of its CRC (_write_grain).
+                if slab.read_without(slot, offset, BLOCK_BYTES, content + offset, self.scratch, 0) != 0:
+                    return False
+                if crc32c(seed, content + offset, BLOCK_BYTES) != <uint32_t>~crcs[i]:
+                    return False
         return True
+
+    cdef int _mend(self, Slab slab, uint32_t slot, const uint8_t[::1] content) except -1:
+        """Columns that the loss of power kept from being written are written: from now on any may be lost again."""
+        cdef uint64_t wrong = slab.differing(slot, content)
+        if wrong:
+            self.counts["mended"] += 1
+            wrong = slab.rewrite(slot, content, wrong)
+            if wrong:
+                self.host.write_failed(slab, wrong, slab.error)
+        return 0

@@ -10,8 +10,8 @@ call again, nothing is lost.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from os import PathLike, fspath
 from types import TracebackType
 from typing import Any
 
@@ -24,12 +24,12 @@ from storvirt.pool.pool import Pool as Core
 from storvirt.pool.pool import PoolError
 from storvirt.volume.volume import Volume
 
-Paths = Sequence[str | os.PathLike[str]]
+Paths = Sequence[str | PathLike[str]]
 
 
 def create_core(paths: Paths, *, name: str, size: int, extent: int | None = None) -> Core:
     """A new, empty pool on new files of `size` bytes each. Never touches a file that is there."""
-    members = create_all([os.fspath(path) for path in paths], size)
+    members = create_all([fspath(path) for path in paths], size)
     try:
         idents = [identity.fresh() for _ in members]
         return format_pool(members, name=name, pool_id=identity.fresh(), member_ids=idents, extent=extent)
@@ -77,7 +77,7 @@ class Pool:
         degraded: go on although some are missing, as far as redundancy reaches. read_only: no file changes, and
         others may look at the same time.
         """
-        texts = [os.fspath(path) for path in paths]
+        texts = [fspath(path) for path in paths]
         if degraded:
             texts = [path for path in texts if exists(path)]
         if not texts:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from storvirt.backing.errors import NO_SPACE, MemberError
+from storvirt.backing.errors import MemberError
 from storvirt.backing.member import Member
-from storvirt.pool import format as f
-from storvirt.pool.pool import Pool, Suspended
+from storvirt.pool.pool import Pool
 
 
 class Flush(NamedTuple):
@@ -27,12 +26,7 @@ class Flush(NamedTuple):
 def begin(pool: Pool) -> Flush:
     """What was acknowledged so far is about to become durable. Raises Suspended, BlockError."""
     pool.engine.commit()
-    members = {
-        number: member
-        for number, (row, member) in enumerate(zip(pool.rows, pool.members, strict=True))
-        if row.state == f.IN and member is not None
-    }
-    return Flush(pool.engine.sequence, pool.number, members)
+    return Flush(pool.engine.sequence, pool.written, pool.present())
 
 
 def sync(flush: Flush) -> dict[int, MemberError]:
@@ -49,15 +43,11 @@ def sync(flush: Flush) -> dict[int, MemberError]:
 def end(pool: Pool, flush: Flush, failed: dict[int, MemberError]) -> bool:
     """True: all of it is durable. False: members were lost meanwhile, and the record of that must be durable, too, so
     begin again. Raises Suspended, and then begin again later."""
-    for number, error in failed.items():
-        if pool.members[number] is not flush.members[number]:
-            continue
-        if error.errno in NO_SPACE:
-            raise Suspended(f"pool {pool.name} waits: {error}; make room and it goes on")
-        # The kernel may have dropped what it could not write: this member is never believed again.
-        pool.lose(number, f"fsync failed ({error})")
+    still = {number: error for number, error in failed.items() if pool.members[number] is flush.members[number]}
+    if still:
+        pool.durable_now(flush.number, still)
     if any(pool.members[number] is not member for number, member in flush.members.items()):
         return False
-    pool.durable = max(pool.durable, flush.number)
+    pool.durable_now(flush.number, {})
     pool.engine.flushed(flush.below)
     return True

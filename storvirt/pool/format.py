@@ -17,7 +17,7 @@ that is unknown allows reading only, an *incompatible* one that is unknown is re
 
 Commit record: magic `VFCOMMIT`, u32 length, u32 crc (of the length, with this field 0), u64 number, 32 bytes SHA-256
 of the parent record, u64 number of the newest record known to be durable on all members that are in, u64 sequence, u32
-next slab, u32 next volume, then members, slabs, volumes and the log's segments as tables, each a u32 count and its rows.
+next volume, then members, slabs, volumes and the log's segments as tables, each a u32 count and its rows.
 """
 
 from __future__ import annotations
@@ -182,7 +182,6 @@ class Commit(NamedTuple):
     parent: bytes  # SHA-256 of the parent record
     durable: int  # records up to this one are durable on every member that is in: who lacks them is of another time
     sequence: int
-    next_slab: int
     next_volume: int
     members: tuple[MemberRow, ...]
     slabs: tuple[SlabRow, ...]
@@ -190,7 +189,7 @@ class Commit(NamedTuple):
     segments: tuple[SegmentRow, ...]  # of the log, oldest first
 
 
-_COMMIT = struct.Struct("<8sIIQ32sQQII")
+_COMMIT = struct.Struct("<8sIIQ32sQQI4x")
 COMMIT_HEAD = _COMMIT.size  # enough to tell how long a record is
 _MEMBER = struct.Struct("<16sIQQ")
 _SLAB = struct.Struct("<IBBBBI")
@@ -223,7 +222,7 @@ def pack_commit(commit: Commit) -> bytes:
 
     def packed(crc: int) -> bytes:
         head = (COMMIT_MAGIC, length, crc, commit.number, commit.parent, commit.durable, commit.sequence)
-        return _COMMIT.pack(*head, commit.next_slab, commit.next_volume) + body
+        return _COMMIT.pack(*head, commit.next_volume) + body
 
     return packed(crc32c(0, packed(0)))
 
@@ -270,7 +269,7 @@ def unpack_commit(data: bytes) -> Commit:
     if not length or length > len(data):
         raise FormatError("no commit record begins here")
     data = data[:length]
-    _magic, _length, crc, number, parent, durable, sequence, next_slab, next_volume = _COMMIT.unpack_from(data)
+    _magic, _length, crc, number, parent, durable, sequence, next_volume = _COMMIT.unpack_from(data)
     if crc32c(0, data[:12] + bytes(4) + data[16:]) != crc:
         raise FormatError(f"commit record {number} is torn (its checksum does not fit)")
     reader = _Reader(data, _COMMIT.size)
@@ -279,7 +278,7 @@ def unpack_commit(data: bytes) -> Commit:
     volumes = tuple(_unpack_volume(reader) for _ in range(reader.count(RING_PLACE_SIZE)))
     rows = (reader.take(_SEGMENT) for _ in range(reader.count(RING_PLACE_SIZE)))
     segments = tuple(SegmentRow(*row) for row in rows)  # type: ignore[arg-type]
-    return Commit(number, parent, durable, sequence, next_slab, next_volume, members, slabs, volumes, segments)
+    return Commit(number, parent, durable, sequence, next_volume, members, slabs, volumes, segments)
 
 
 def _unpack_slab(reader: _Reader) -> SlabRow:

@@ -98,6 +98,12 @@ class Members:
         self._unfinished = record
         self._finish_commit()
 
+    def adopt_commit(self, record: bytes) -> None:
+        """The record that the pool was opened with may be on some members only: now it is durable on all."""
+        self._unfinished = record
+        self._finish_commit()
+        self.sync_members()
+
     def _finish_commit(self) -> None:
         """The newest record is on every member that is in."""
         record = self._unfinished

@@ -7,14 +7,13 @@ Refuses to know: files (members are given), protocols, threads, clocks. Everythi
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from typing import Any
 
 from storvirt.backing.errors import NO_SPACE
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
-from storvirt.pool import report
+from storvirt.pool import report, room
 from storvirt.pool.engine import Engine
 from storvirt.pool.errors import PoolError as PoolError
 from storvirt.pool.errors import Suspended as Suspended
@@ -22,13 +21,12 @@ from storvirt.pool.members import Members
 from storvirt.pool.reader import Disk
 from storvirt.pool.slab import Slab
 from storvirt.pool.space import NoSpace, Space
+from storvirt.pool.tables import MOST_BYTES
 from storvirt.raid.kernels import crc32c
 from storvirt.raid.layout import PROFILES, LayoutError, choose
 from storvirt.volume.map import PAGE, VolumeMap, levels_for
 
 SKIP = 1 << 40  # sequence numbers left out at every opening: more than a log can hold
-LOG_SEGMENTS = 8  # segments of the log before the oldest is moved to grains
-DIRTY_LEAVES = 1024  # pages of the map that may wait for a checkpoint
 
 
 class Pool(Members):
@@ -37,14 +35,12 @@ class Pool(Members):
     def __init__(self, super_: f.Superblock, members: list[Member | None], commit: f.Commit, parent: bytes) -> None:
         super().__init__(super_, members, commit, parent)
         self.checkpointed = commit.sequence
-        self.next_slab = commit.next_slab
         self.next_volume = commit.next_volume
         self.volume_rows = {row.volume: row for row in commit.volumes}
         self.segments = list(commit.segments)
         self.space = Space(self.rows, self.extent)
         self.engine = Engine(self)
         self.member_counts: dict[tuple[int, str], int] = {}
-        self._in_checkpoint = False
         self._unused: list[f.PagePointer] = []  # pages that the newest maps do without
         self._dead: list[int] = []  # segments of the log that the newest commit record does without
         self._slab_rows: dict[int, f.SlabRow] = {}
@@ -65,7 +61,7 @@ class Pool(Members):
         """A volume of the table becomes usable: its page pointers are read."""
         volume_map = VolumeMap(row.volume, row.size, row.grain, self.load_page)
         if row.root.slab:
-            volume_map.read_tree(row.root)
+            volume_map.read_tree(row.root, row.levels)
         disk = Disk(row, volume_map)
         self.engine.add_disk(disk)
         return disk
@@ -95,11 +91,20 @@ class Pool(Members):
 
     def new_slab(self, disk: Disk) -> Slab:
         """Where new grains of a volume go: a slab with free slots, or one cut anew. Raises BlockError (ENOSPC)."""
-        row = disk.row
-        found = self._slab_with_room(f.DATA, row.profile, row.grain)
-        if found is None:
-            found = self._cut(lambda number: self.space.cut(number, f.DATA, row.profile, row.grain, self.rows))
-        return found
+        row, found = disk.row, None
+        for attempt in range(2):
+            found = self._slab_with_room(f.DATA, row.profile, row.grain)
+            if found is not None:
+                return found
+            try:
+                least = room.reserve(self, self.engine.moving)
+                return self._recorded(self.space.cut(self.engine.free_number(), row.profile, row.grain, self.rows, least))
+            except NoSpace:
+                # What was freed since the last checkpoint can be used after the next one.
+                if attempt or not self.engine.freed:
+                    break
+            self.checkpoint()
+        raise room.full(self)
 
     def _slab_with_room(self, use: int, profile: int, grain: int) -> Slab | None:
         fits = [
@@ -111,23 +116,14 @@ class Pool(Members):
         # Whole ones first, then the fullest: so that others become empty and can be given back.
         return min(fits, key=lambda slab: (bin(slab.missing).count("1"), slab.free_slots), default=None)
 
-    def _cut(self, cut: Callable[[int], f.SlabRow]) -> Slab:
+    def _cut_mirror(self, use: int) -> f.SlabRow:
         try:
-            row = cut(self.next_slab)
+            return self.space.cut_mirror(self.engine.free_number(), use, self.rows, self.copies)
         except NoSpace:
-            # What was freed since the last checkpoint can be used after the next one.
-            if self._in_checkpoint:
-                raise self._full() from None
-            self.checkpoint()
-            try:
-                row = cut(self.next_slab)
-            except NoSpace:
-                raise self._full() from None
-        return self._recorded(row)
+            raise room.full(self) from None
 
     def _recorded(self, row: f.SlabRow) -> Slab:
         """The slab is in use when every member has the record of it: nothing may lie where no record leads."""
-        self.next_slab = row.slab + 1
         slab = self._add_slab(row)
         try:
             self.write_commit()
@@ -136,15 +132,9 @@ class Pool(Members):
             raise
         return slab
 
-    def _full(self) -> BlockError:
-        return BlockError(errno.ENOSPC, f"pool {self.name} is full; add a member, or trim what is not needed")
-
     def new_segment(self) -> None:
         """The log goes on in a new segment; the one before ends where it is. Raises Suspended, BlockError."""
-        try:
-            row = self.space.cut_mirror(self.next_slab, f.LOG, self.rows, self.copies)
-        except NoSpace:
-            raise self._full() from None
+        row = self._cut_mirror(f.LOG)
         if self.segments and not self.segments[-1].end:
             # Some member may have the record of this end from now on: nothing may follow there, whatever happens.
             self.segments[-1] = self.segments[-1]._replace(end=max(self.engine.segment_end, 1))
@@ -184,7 +174,6 @@ class Pool(Members):
             self.parent,
             self.durable,
             self.checkpointed,
-            self.next_slab,
             self.next_volume,
             tuple(self.rows),
             tuple(self._slab_rows.values()),
@@ -203,13 +192,6 @@ class Pool(Members):
 
     def checkpoint(self) -> None:
         """Make the map durable: the log before it is not needed then, freed space can be used. Raises Suspended."""
-        self._in_checkpoint = True
-        try:
-            self._checkpoint()
-        finally:
-            self._in_checkpoint = False
-
-    def _checkpoint(self) -> None:
         engine = self.engine
         engine.commit()
         sequence, freed = engine.sequence, len(engine.freed)
@@ -260,7 +242,7 @@ class Pool(Members):
         while True:
             slab = self._slab_with_room(f.META, 0, PAGE)
             if slab is None:
-                slab = self._cut(lambda number: self.space.cut_mirror(number, f.META, self.rows, self.copies))
+                slab = self._recorded(self._cut_mirror(f.META))
             slot = slab.take_slot()
             failed = slab.write_page(slot, page)
             if failed:
@@ -304,34 +286,13 @@ class Pool(Members):
 
     # --- background
 
-    @property
-    def log_limit(self) -> int:
-        """Segments of the log before the oldest is moved to grains: a small pool has a small log."""
-        smallest = min((row.size for row in self.rows if row.state == f.IN), default=0)
-        return max(1, min(LOG_SEGMENTS, (smallest - f.EXTENTS_AT) // self.extent // 8))
-
     def make_room(self) -> None:
-        """Before a write: the log may not outgrow its limit by more than half, however much is written at once."""
-        while len(self.segments) > self.log_limit + max(1, self.log_limit // 2):
-            self.work()
+        """Before a write: see storvirt.pool.room."""
+        room.make_room(self)
 
     def work(self) -> bool:
         """A little of what can be done meanwhile: True if there is more. Raises Suspended."""
-        engine = self.engine
-        for number, grain in list(engine.to_heal)[:16]:
-            engine.to_heal.discard((number, grain))
-            if number in engine.disks:
-                engine.destage(engine.disks[number], grain)
-        if len(self.segments) > self.log_limit:
-            for number, grain in engine.live_in(self.segments[0].slab)[:256]:
-                engine.destage(engine.disks[number], grain)
-            engine.commit()
-            if not engine.live_in(self.segments[0].slab):
-                self.checkpoint()
-            return True
-        if sum(disk.map.dirty_leaves for disk in engine.disks.values()) > DIRTY_LEAVES:
-            self.checkpoint()
-        return bool(engine.to_heal)
+        return room.work(self)
 
     # --- volumes
 
@@ -343,8 +304,8 @@ class Pool(Members):
             raise PoolError(f"pool {self.name} has a volume {name!r} already")
         if not name or len(name.encode()) > 64:
             raise PoolError(f"a volume's name has 1 to 64 bytes, {name!r} has not")
-        if size <= 0 or size % 4096:
-            raise PoolError(f"a volume's size is a multiple of 4096 bytes, {size} is not")
+        if not 0 < size <= MOST_BYTES or size % 4096:
+            raise PoolError(f"a volume's size is a multiple of 4096 bytes, at most {MOST_BYTES}; {size} is not")
         usable = sum(row.state == f.IN for row in self.rows)
         try:
             choose(PROFILES[raid], usable, grain, extent=self.extent)
@@ -355,8 +316,13 @@ class Pool(Members):
         self.next_volume += 1
         self.volume_rows[row.volume] = row
         self.add_volume_map(row)
-        self.write_commit()
-        self.sync_members()
+        try:
+            self.write_commit()
+            self.sync_members()
+        except BaseException:
+            del self.volume_rows[row.volume]
+            self.engine.remove_disk(row.volume)
+            raise
         return row
 
     def disk(self, name: str) -> Disk:

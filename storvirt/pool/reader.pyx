@@ -37,7 +37,8 @@ cdef class Reader:
         self.host = host
         self.index = LogIndex()
         self.disks, self.slabs, self.to_heal = {}, [None], set()
-        self.counts = {"healed": 0, "unhealed": 0, "degraded-reads": 0, "records": 0, "log-bytes": 0, "destaged": 0}
+        self.counts = {"healed": 0, "unhealed": 0, "degraded-reads": 0, "records": 0, "log-bytes": 0,
+                       "destaged": 0, "mended": 0}
         self.payload = bytearray()
         self.block_buffer = <uint8_t *>calloc(1, BLOCK_BYTES)
         if self.block_buffer == NULL:
@@ -60,6 +61,13 @@ cdef class Reader:
         while len(self.slabs) <= slab.number:
             self.slabs.append(None)
         self.slabs[slab.number] = slab
+
+    def free_number(self):
+        """For a new slab. A number may have been another slab's: what was written there does not verify here."""
+        for number in range(1, len(self.slabs)):
+            if self.slabs[number] is None:
+                return number
+        return len(self.slabs)
 
     def remove_slab(self, uint32_t number):
         self.slabs[number] = None
@@ -199,24 +207,15 @@ cdef class Reader:
 
     cdef int _reconstruct(self, Disk disk, Slab slab, uint32_t slot, uint64_t grain, uint32_t first, uint32_t count,
                           uint32_t seed, const uint32_t *crcs, uint8_t *to) except -1:
-        """Block by block: with the missing columns reconstructed, then without each column that is there."""
         cdef uint32_t i, offset
-        cdef uint64_t without
         cdef int column
-        cdef bint good
         self._buffers(disk)
         for i in range(count):
             offset = (first + i) * BLOCK_BYTES
-            good = False
-            for column in range(-1, slab.width):
-                without = 0 if column < 0 else <uint64_t>1 << column
-                if (slab.read_without(slot, offset, BLOCK_BYTES, to, self.scratch, without) == 0
-                        and crc32c(seed, to, BLOCK_BYTES) == crcs[i]):
-                    good = True
-                    break
-            if not good:
+            column = self._block(slab, slot, offset, seed, crcs[i], to)
+            if column < -1:
                 self.counts["unhealed"] += 1
-                self.host.counted("unhealed", slab, grain)
+                self.host.counted("unhealed", slab, -1)
                 raise BlockError(EIO, f"block {grain * disk.blocks + first + i} of volume {disk.row.name} is damaged and "
                                  f"can't be reconstructed (slab {slab.number}, slot {slot})")
             if column >= 0:
@@ -227,6 +226,22 @@ cdef class Reader:
                 self.counts["degraded-reads"] += 1
             to += BLOCK_BYTES
         return 0
+
+    cdef int _block(self, Slab slab, uint32_t slot, uint32_t offset, uint32_t seed, uint32_t crc, uint8_t *to) noexcept:
+        """One block with the missing columns reconstructed, then without each column that is there.
+
+        Returns the column that was wrong, -1 if none was, -2 if no way leads to the block.
+        """
+        cdef uint64_t without
+        cdef int column
+        for column in range(-1, slab.width):
+            without = 0 if column < 0 else <uint64_t>1 << column
+            if slab.copies and column >= 0:
+                without |= without - 1       # not the copies before it either: they were tried
+            if (slab.read_without(slot, offset, BLOCK_BYTES, to, self.scratch, without) == 0
+                    and crc32c(seed, to, BLOCK_BYTES) == crc):
+                return column
+        return -2
 
     def extents(self, Disk disk, uint64_t offset, uint64_t length):
         """block.Extent runs of a range, in blocks: what was written is data, what was not, or was trimmed, is a hole."""

@@ -23,7 +23,7 @@ BLOCK = 4096
 _CRC_AT = 20
 
 # Kinds of entries
-BLOCKS, SWITCH, ZERO, FLUSHED = 1, 2, 3, 4
+KINDS = BLOCKS, SWITCH, ZERO, FLUSHED = 1, 2, 3, 4
 
 
 class Entry(NamedTuple):
@@ -57,19 +57,26 @@ def build(
     return record
 
 
-def claimed_length(head: bytes, pool: bytes, segment: int, first: int) -> int:
-    """How long the record is that this head begins; 0 if it is not the one that is expected here."""
-    magic, length, number, _count, _crc, pool_id, slab, _payload = HEAD.unpack(head)
-    expected = magic == MAGIC and pool_id == pool and slab == segment and number == first
+def claimed_length(head: bytes, pool: bytes, segment: int, first: int | None) -> int:
+    """How long the record is that this head begins; 0 if it is not the one that is expected here (first: the number
+    of its first entry, None = any)."""
+    if len(head) < HEAD.size:
+        return 0
+    magic, length, number, _count, _crc, pool_id, slab, _payload = HEAD.unpack_from(head)
+    expected = magic == MAGIC and pool_id == pool and slab == segment and first in (None, number)
     return int(length) if expected and length % ALIGN == 0 and length > HEAD.size else 0
 
 
 def parse(record: bytes) -> tuple[list[Entry], int] | None:
     """(entries, where the payload begins) of a whole record; None for a torn or damaged one."""
-    crc, count, payload = _CRC_AT, *struct.unpack_from("<I", record, 16), *struct.unpack_from("<I", record, 44)
+    if len(record) < HEAD.size:
+        return None
+    _magic, length, _number, count, crc, _pool, _slab, payload = HEAD.unpack_from(record)
+    if length != len(record):
+        return None
     zeroed = bytearray(record)
-    zeroed[crc : crc + 4] = bytes(4)
-    if crc32c(0, zeroed) != struct.unpack_from("<I", record, crc)[0]:
+    zeroed[_CRC_AT : _CRC_AT + 4] = bytes(4)
+    if crc32c(0, zeroed) != crc:
         return None
     entries: list[Entry] = []
     at = HEAD.size
@@ -82,5 +89,7 @@ def parse(record: bytes) -> tuple[list[Entry], int] | None:
             return None
         crcs = struct.unpack_from(f"<{crc_count}I", record, at)
         at += -(-4 * crc_count // 8) * 8
+        if kind not in KINDS or (kind == BLOCKS and arg >= payload):
+            return None
         entries.append(Entry(kind, volume, where, arg, block_crc, crcs))
     return (entries, at) if at + payload * BLOCK <= len(record) else None

@@ -15,7 +15,7 @@ from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool.membership import add_member
-from storvirt.pool.pool import Pool, PoolError
+from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.slab import Slab
 from storvirt.pool.space import NoSpace
 
@@ -55,8 +55,12 @@ class Replace:
         return Progress(min(self._done, self._total), self._total)
 
     def step(self) -> bool:
-        """Some slots more; False when all of it is done and recorded."""
-        return next(self._steps, None) is not None
+        """Some slots more; False when all of it is done and recorded. After Suspended it goes on with what is left."""
+        try:
+            return next(self._steps, None) is not None
+        except Suspended:
+            self._steps = self._run()  # an iterator that has raised is at its end
+            raise
 
     def _concerned(self) -> list[Slab]:
         """Slabs that still have a column on the old member."""
@@ -72,6 +76,7 @@ class Replace:
             except BaseException:
                 for slab in group:
                     slab.abandon_rebuild()
+                    self.pool.space.release([self._homes.pop(slab.number)])
                 raise
             self._finish(group)
             yield True
@@ -178,8 +183,12 @@ class Scrub:
         return Progress(min(self._done, self._total), self._total)
 
     def step(self) -> bool:
-        """Some slots more; False when all of it was read and mended."""
-        return next(self._steps, None) is not None
+        """Some slots more; False when all of it was read and mended. After Suspended it begins again."""
+        try:
+            return next(self._steps, None) is not None
+        except Suspended:
+            self._steps, self._done = self._run(), 0  # an iterator that has raised is at its end
+            raise
 
     def _run(self) -> Iterator[bool]:
         for disk in list(self.pool.engine.disks.values()):

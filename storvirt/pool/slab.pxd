@@ -15,6 +15,8 @@ cdef class Slab:
     cdef list _members                  # Member by column, None where it is out
     cdef uint64_t _offsets[MOST_COLUMNS]
     cdef readonly uint64_t missing      # bit per column that can't be read or written
+    cdef readonly bint copies           # every column holds the whole grain
+    cdef readonly int redundant         # columns that may be lost, of all
     cdef uint64_t *_bitmap
     cdef uint32_t _hint
     cdef Member _target                 # the new home of a column that is being rebuilt
@@ -29,6 +31,7 @@ cdef class Slab:
     cdef int _write_column(self, uint32_t slot, int column, const uint8_t *data) noexcept
     cdef void _expected(self, int column, const uint8_t *grain, uint8_t *to) noexcept
     cdef void _dealt(self, int column, const uint8_t *grain, uint8_t *to) noexcept
+    cdef void _failed_with(self, int error) noexcept
     cdef int append(self, int copy, uint32_t at, const uint8_t *data, uint32_t length) noexcept
     cdef int read(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to) noexcept
     cdef int read_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to) noexcept

@@ -5,7 +5,7 @@ Knows: columns, parity, copies, free slots. Refuses to know: what a grain belong
 A slot's columns lie at the same place in each extent. Data columns come first, then copies (raid1) or parity (raid5).
 """
 
-from libc.errno cimport EIO
+from libc.errno cimport EDQUOT, EIO, ENOSPC
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
@@ -36,6 +36,8 @@ cdef class Slab:
         self.places = row.columns
         self._members = [members[member] for member, _ in row.columns]
         self.missing = 0
+        self.copies = self.profile == _RAID1
+        self.redundant = self.width - 1 if self.copies else self.profile == _RAID5
         self.rebuilding = -1
         for i in range(self.width):
             self._offsets[i] = _EXTENTS_AT + <uint64_t>row.columns[i][1] * extent
@@ -52,7 +54,7 @@ cdef class Slab:
     def tolerance(self):
         """How many more columns may be lost."""
         lost = bin(self.missing).count("1")
-        return {_RAID1: self.width - 1, _RAID5: 1}.get(self.profile, 0) - lost
+        return self.redundant - lost
 
     @property
     def free_slots(self):
@@ -183,6 +185,24 @@ cdef class Slab:
                 wrong |= <uint64_t>1 << column
         return wrong
 
+    def rewrite(self, uint32_t slot, const uint8_t[::1] content not None, uint64_t columns):
+        """Write these columns of a slot whose whole content is given; returns a bit for each that failed."""
+        cdef bytearray buffer = bytearray(self.column)
+        cdef uint8_t *b = buffer
+        cdef uint64_t failed = 0
+        cdef int column
+        self.error = 0
+        for column in range(self.width):
+            if columns >> column & 1:
+                self._expected(column, &content[0], b)
+                if self._write_column(slot, column, b):
+                    failed |= <uint64_t>1 << column
+        return failed
+
+    def unreadable(self, uint32_t slot):
+        """How many columns of a slot can't be read."""
+        return sum(self.column_bytes(slot, column) is None for column in range(self.width))
+
     cdef void _expected(self, int column, const uint8_t *grain, uint8_t *to) noexcept:
         """What a column holds of a grain."""
         cdef int i
@@ -210,8 +230,13 @@ cdef class Slab:
         if self.rebuilding == column:
             error = self._target.write_at(data, self.column, self._target_offset + shift) or error
         if error:
-            self.error = error
+            self._failed_with(error)
         return error
+
+    cdef void _failed_with(self, int error) noexcept:
+        """Of several errors the host's own counts: no member is to be blamed for a full file system."""
+        if self.error != ENOSPC and self.error != EDQUOT:
+            self.error = error
 
     cdef uint64_t write(self, uint32_t slot, const uint8_t *grain, uint8_t *scratch) noexcept:
         """Write a whole grain; returns a bit for each column that failed (`error` has the errno).
@@ -223,6 +248,7 @@ cdef class Slab:
         cdef const uint8_t *data
         cdef uint8_t *parity = scratch + self.column
         cdef int i
+        self.error = 0
         if self.profile == _RAID5:
             memset(parity, 0, self.column)
         for i in range(self.data):
@@ -243,11 +269,19 @@ cdef class Slab:
         return failed
 
     cdef int append(self, int copy, uint32_t at, const uint8_t *data, uint32_t length) noexcept:
-        """Write a record of the log into one copy of a segment, at byte `at` of it."""
-        cdef int error = (<Member>self._members[copy]).write_at(data, length, self._offsets[copy] + at)
+        """Write a record of the log into one copy of a segment, at byte `at` of it. A copy that is out takes nothing,
+        and that is no error."""
+        cdef int error = 0
+        if not self.missing >> copy & 1:
+            error = (<Member>self._members[copy]).write_at(data, length, self._offsets[copy] + at)
         if error:
-            self.error = error
+            self._failed_with(error)
         return error
+
+    def put_piece(self, int copy, uint32_t at, const uint8_t[::1] data not None):
+        """append() for Python: errno, 0 = done."""
+        self.error = 0
+        return self.append(copy, at, &data[0], data.shape[0])
 
     cdef int read_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to) noexcept:
         if self.missing >> column & 1:

@@ -1,6 +1,6 @@
 """Extents and slabs: which members a new slab is cut from, and what becomes free again.
 
-Knows: free extents of each member, layouts, the reserve for metadata and log. Refuses to know: what slabs hold, files.
+Knows: free extents of each member, layouts. Refuses to know: what slabs hold, how much must stay free, files.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from storvirt.pool.format import (
 from storvirt.raid.layout import PROFILES, LayoutError, choose
 from storvirt.volume.map import PAGE
 
-# Extents on each member that only metadata and log may take: data never fills the pool so far that it can't be changed.
-RESERVE = 2
 BY_NUMBER = {profile.number: profile for profile in PROFILES.values()}
 
 
@@ -74,14 +72,14 @@ class Space:
         return [n for n, row in enumerate(members) if row.state == IN and n not in self.leaving]
 
     def cut(
-        self, slab: int, use: int, profile: int, grain: int, members: Sequence[MemberRow], copies: int = 2
+        self, slab: int, profile: int, grain: int, members: Sequence[MemberRow], reserve: int, copies: int = 2
     ) -> SlabRow:
-        """A new slab: of members that are in, those with most free extents; where they are too few, the missing ones
-        keep their column, as far as the profile can do without. Raises NoSpace.
+        """A new slab for data: of members that are in, those with most free extents; where they are too few, the missing
+        ones keep their column, as far as the profile can do without. reserve: extents that stay free on each member.
+        Raises NoSpace.
         """
-        least = 1 if use != DATA else 1 + RESERVE
-        usable = [n for n in self._takers(members) if self.free(n) >= least]
-        absent = [n for n, row in enumerate(members) if row.state == OUT and self.free(n) >= least]
+        usable = [n for n in self._takers(members) if self.free(n) > reserve]
+        absent = [n for n, row in enumerate(members) if row.state == OUT and self.free(n) > reserve]
         layout = None
         for several in (usable, [*usable, *absent]):
             try:
@@ -99,7 +97,7 @@ class Space:
         turn = slab % len(chosen)
         chosen = chosen[turn:] + chosen[:turn]
         columns = tuple(Column(n, self.take(n)) for n in chosen)
-        return SlabRow(slab, use, profile, layout.k, grain, columns)
+        return SlabRow(slab, DATA, profile, layout.k, grain, columns)
 
     def cut_mirror(self, slab: int, use: int, members: Sequence[MemberRow], copies: int) -> SlabRow:
         """A slab for pages or for the log: as many copies as asked for and possible, at least one. Raises NoSpace."""

@@ -85,9 +85,8 @@ cdef class VolumeMap:
         """Make room for a larger volume; the pages above are written anew with the next checkpoint."""
         before = self.levels
         self._resize(size)
-        for level in range(1, len(self._pointers)):
-            if level > before:
-                self._dirty[level].update(range(len(self._pointers[level])))
+        for level in range(before + 1, len(self._pointers)):
+            self._dirty[level].add(0)
 
     # --- entries
 
@@ -195,11 +194,17 @@ cdef class VolumeMap:
             leaf.dirty = True
         (<set>self._dirty[level]).add(number)
 
-    def read_tree(self, root):
-        """Fill in all page pointers from the root down. Raises what `load` raises, and FormatError."""
-        top = self.levels
-        self._pointers[top][0] = root
-        for level in range(top, 0, -1):
+    def read_tree(self, root, int levels):
+        """Fill in all page pointers from the root down. Raises what `load` raises, and FormatError.
+
+        levels: of the tree that is there; if the volume has grown since, the pages above are written with the next one.
+        """
+        if levels > self.levels:
+            raise FormatError(f"the map of volume {self.volume} has {levels} levels where {self.levels} are possible")
+        self._pointers[levels][0] = root
+        for level in range(levels + 1, self.levels + 1):
+            self._dirty[level].add(0)
+        for level in range(levels, 0, -1):
             for number, pointer in enumerate(self._pointers[level]):
                 if pointer.slab == 0:
                     continue

@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -178,10 +178,21 @@ class CrashDisk:
         getattr(self.files[name], call)(*args)
         self.events.append(Event(name, call, args))
 
+    @property
+    def boundaries(self) -> int:
+        """How many moments there are to crash in: before each call that was recorded, and at the end."""
+        return sum(event.call != "mark" for event in self.events) + 1
+
     def crashes(
-        self, kinds: Sequence[str] = KINDS, exhaustive_below: int = 64, samples: int = 12, only: str | None = None
+        self,
+        kinds: Sequence[str] = KINDS,
+        exhaustive_below: int = 64,
+        samples: int = 12,
+        only: str | None = None,
+        at: Container[int] | None = None,
     ) -> Iterator[Crash]:
-        """All crashes of what was recorded up to now, in order of time. `samples`: states at each boundary."""
+        """All crashes of what was recorded up to now, in order of time. `samples`: states at each boundary; `at`: only
+        these boundaries."""
         files = {name: file.copy() for name, file in self._begin.items()}
         marks: tuple[Any, ...] = ()
         boundary = 0
@@ -190,6 +201,8 @@ class CrashDisk:
                 marks += event.args
                 continue
             for kind in kinds:
+                if at is not None and boundary not in at:
+                    continue
                 if only is None or only.startswith(f"{kind}:{boundary}:"):
                     dice = random.Random(f"{self.seed}/{kind}/{boundary}")
                     states = _power if kind == "power" else _kill

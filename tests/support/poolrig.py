@@ -10,11 +10,11 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from storvirt.backing.member import Member
+from storvirt.backing.member import Member, PythonMember
 from storvirt.pool.assemble import format_pool, open_pool
 from storvirt.pool.pool import Pool
 from storvirt.volume.volume import Volume
-from tests.support.crashdisk import CrashDisk
+from tests.support.crashdisk import Crash, CrashDisk
 from tests.support.simfile import SimFile
 
 MIB = 1 << 20
@@ -171,3 +171,38 @@ class Story:
 def pattern(dice: random.Random, length: int) -> bytes:
     """Every sector different from every other one ever made."""
     return dice.randbytes(length)
+
+
+# --- a crash, and everything that must hold after it -----------------------------------------------------------------
+
+
+def checked(members: Mapping[str, Member], allowed: Allowed, **options: Any) -> tuple[Pool, dict[str, bytes]]:
+    """The pool opened again, and its content, which is allowed and the same when it is read twice."""
+    pool = reopen(members, **options)
+    found = contents(pool)
+    wrong = allowed.differences(found)
+    assert not wrong, wrong[:5]
+    assert contents(pool) == found, "the second reading differs from the first"
+    return pool, found
+
+
+def after_crash(crash: Crash, allowed: Allowed, tolerated: int, dice: random.Random) -> None:
+    """Opened; then each tolerated loss on top, and the power fails, and opened again: the same bytes. And a member that
+    is lost with the crash itself, and a crash while it is opened: still nothing but what is allowed."""
+    disk = crash.disk()
+    _, found = checked(disk.members, allowed)
+    for lost in crash.losses(tolerated):
+        pool = reopen(_copies(disk.files, lost), degraded=bool(lost))
+        assert contents(pool) == found, f"without {lost} there are other bytes than before"
+    for again in disk.crashes(kinds=("power",), samples=1, exhaustive_below=1, at={disk.boundaries - 1}):
+        assert contents(reopen(again.members())) == found, f"what was read is gone after {again.story}"
+    if tolerated:
+        checked(crash.members(without=[dice.choice(list(crash.files))]), allowed, degraded=True)
+    # A crash at any moment of the opening that was seen above.
+    for again in disk.crashes(samples=1, exhaustive_below=1, at={dice.randrange(disk.boundaries)}):
+        with again:
+            checked(again.members(), allowed)
+
+
+def _copies(files: Mapping[str, SimFile], without: Sequence[str]) -> dict[str, PythonMember]:
+    return {name: PythonMember(file.copy(), name) for name, file in files.items() if name not in without}

@@ -24,8 +24,10 @@ MIB = 1 << 20
 class Stord:
     """One stord with a volume v0 behind LUN lun0, and a connection to it."""
 
-    def __init__(self, folder: Path, members: int = 3, size: int = 64 * MIB, raid: str = "raid5", volume: int = 100 * MIB,
-                 epoch: int = 1, where: Path | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, folder: Path, members: int = 3, size: int = 64 * MIB, raid: str = "raid5", volume: int = 100 * MIB,
+        where: Path | None = None,
+    ) -> None:  # fmt: skip
         self.folder = folder
         self.members = [f"{where or folder}/{name}.img" for name in "abcdefgh"[:members]]
         self.socket = f"{folder}/p0-lun0.nbd"
@@ -34,7 +36,7 @@ class Stord:
         self.loop = Loop()
         self.launcher = LocalLauncher(self.loop)
         self.config: dict[str, Any] = {
-            "name": "p0", "lab": "t", "epoch": epoch,
+            "name": "p0", "lab": "t", "epoch": 1,
             "pool": {"name": "p0", "members": self.members, "size": size},
             "volumes": [{"name": "v0", "size": volume, "raid": raid, "grain": 32768}],
             "luns": [{"name": "lun0", "volume": "v0", "path": self.socket, "read_only": False}],

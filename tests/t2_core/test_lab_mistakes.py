@@ -44,8 +44,8 @@ CASES = {
     "lab name too long": (f"name: ¤{'a' * 32}\ntopology: {{nodes: {{}}}}", "is no lab name"),
     "unknown key": ("name: t\n¤loop: block\ntopology: {nodes: {}}", "unknown key 'loop'; did you mean 'loops'\\?"),
     "key of later": (
-        "name: t\n¤storage: {}\ntopology: {nodes: {}}",
-        "unknown key 'storage'; remove it; known here: name",
+        "name: t\n¤weather: {}\ntopology: {nodes: {}}",
+        "unknown key 'weather'; remove it; known here: name",
     ),
     "loops": ("name: t\nloops: ¤refused\ntopology: {nodes: {}}", "not known here; did you mean 'refuse'"),
     "vlan id 0": ("name: t\nvlans: {a: ¤0}\ntopology: {nodes: {}}", "VLAN ID '0' is out of range; give a number"),

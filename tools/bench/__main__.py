@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tools.bench import blk_kernels, net_memory, net_zmq, processes
+from tools.bench import blk_kernels, blk_nbd, net_memory, net_zmq, processes
 from tools.bench.rows import Row, line, machine, write_json, write_markdown
 
 FAMILIES = {
     "blk/memory": blk_kernels.rows,
+    "blk/tmpfs": blk_nbd.rows,
     "net/memory": net_memory.rows,
     "net/zmq": net_zmq.rows,
     "proc": processes.rows,

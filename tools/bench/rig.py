@@ -22,10 +22,13 @@ from daemons.process import Process, alive
 
 
 class Folder:
-    """A short private folder for sockets and logs, gone afterwards."""
+    """A short private folder for sockets and logs, gone afterwards. `where`: on which medium."""
+
+    def __init__(self, where: str = "/tmp") -> None:
+        self._where = where
 
     def __enter__(self) -> Self:
-        self.path = tempfile.mkdtemp(prefix="vf-bench-", dir="/tmp")
+        self.path = tempfile.mkdtemp(prefix="vf-bench-", dir=self._where)
         return self
 
     def __exit__(self, *error: object) -> None:

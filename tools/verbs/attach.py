@@ -1,6 +1,8 @@
-"""vfab attach PORT: how to plug something of yours into a port of the lab: exactly what to paste. It changes nothing.
+"""vfab attach PORT or LUN: how to plug something of yours into a port of the lab, or use a LUN as a disk: exactly what
+to paste. It changes nothing.
 
-Knows: the kinds of ports, and how QEMU, libvirt, socat and Python are told of them. Refuses to know: who pastes it.
+Knows: the kinds of ports, and how QEMU, libvirt, socat and Python are told of them (of LUNs: tools/lunways.py).
+Refuses to know: who pastes it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from xml.sax.saxutils import quoteattr
 
 from daemons.errors import UserError
 from netvirt.addr import derived_mac
+from tools import lunways, storage
 from tools.errors import BadInput
 from tools.labs import KnownLab, choose, desired
 from tools.output import paint, print_json
@@ -20,16 +23,18 @@ _REDIAL = (
     "# To outlive a restart of the switch, QEMU must dial again: add ,reconnect-ms=1000 to -netdev (QEMU 9.2 on),"
     "\n# or ,reconnect=1 (8.0 to 9.1); or use role: dial, where the switch does it with any QEMU."
 )
-PROGRAMS = ("qemu", "libvirt", "socat", "python")
+PROGRAMS = ("qemu", "libvirt", "socat", "python", "nbd", "kernel")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("port", metavar="PORT", help="a switch port, such as s1:eth5")
+    parser.add_argument("port", metavar="PORT", help="a switch port, such as s1:eth5, or a LUN, such as lun0")
     parser.add_argument("--for", dest="program", choices=PROGRAMS, help="only what this program needs")
 
 
 def run(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
+    if ":" not in options.port and storage.pools(lab):
+        return _lun(options, lab)
     config, port = _find(lab, options.port)
     if port["kind"] == "dial":
         raise UserError(
@@ -49,6 +54,25 @@ def run(options: argparse.Namespace) -> int:
     print("\n\n".join(f"{paint(f'{name}:', 'bold')}\n{text}" for name, text in ways.items()))
     if port["kind"] == "listen" and port["peer"]:
         print(f"\nNote: this port is meant for {port['peer']}; whoever comes second is refused.")
+    return 0
+
+
+def _lun(options: argparse.Namespace, lab: KnownLab) -> int:
+    found = storage.find_lun(lab, options.port)
+    if found is None:
+        names = ", ".join(lun["name"] for config in storage.pools(lab).values() for lun in config["luns"]) or "none"
+        raise UserError(
+            f"lab {lab.name} has no LUN {options.port!r}; its LUNs are: {names} (a port is written SWITCH:PORT)"
+        )
+    pool, lun = found
+    ways = lunways.ways(lun)
+    if options.program is not None and options.program not in ways:
+        raise UserError(f"a LUN cannot be used from {options.program}; it can from: {', '.join(ways)}")
+    ways = {name: text for name, text in ways.items() if options.program in (None, name)}
+    if options.json:
+        print_json({"lun": options.port, "pool": pool, "lab": lab.id, "for": ways})
+        return 0
+    print("\n\n".join(f"{paint(f'{name}:', 'bold')}\n{text}" for name, text in ways.items()))
     return 0
 
 

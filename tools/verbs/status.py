@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from tools import storage
 from tools.labs import choose, overview
 from tools.output import duration, print_json, table, warn
 
@@ -40,6 +41,10 @@ def report(value: dict[str, Any]) -> str:
             rows += [
                 (host["name"], "host", *_host(host), row["epoch"], "", "", _addresses(host)) for host in row["hosts"]
             ]
+            continue
+        if row["kind"] == "stord":
+            rows.append((name, "pool", _state(row), "", row["epoch"], row["restarts"], duration(row["uptime_s"]),
+                         storage.summary(row)))  # fmt: skip
             continue
         shown = f"{up}/{len(ends)}" if "ports" in row else ""
         kind = "switch" if row["kind"] == "switchd" else row["kind"]
@@ -103,4 +108,5 @@ def complaints(value: dict[str, Any]) -> list[str]:
             found.append(f"{name} does not answer: {row['silent']}")
         elif row.get("down"):
             found.append(f"{name}: no link at {', '.join(row['down'])}")
+        found += row.get("problems", ())
     return found

@@ -22,6 +22,9 @@ def run(options: argparse.Namespace) -> int:
         loaded = load(find(options.file))
         warnings, lab = loaded.warnings, loaded.lab
         counts = f"{len(lab.switches)} switches, {len(lab.hosts)} hosts, {len(lab.links)} links"
+        if lab.storage.pools:
+            storage = lab.storage
+            counts += f", {len(storage.pools)} pools, {len(storage.volumes)} volumes, {len(storage.luns)} LUNs"
         summary = f"{loaded.path}: lab {lab.name}, {counts}"
     except LabError as error:
         mistakes = error.mistakes

@@ -1,0 +1,148 @@
+"""What the log adds to the map at opening: finding its records, making them as redundant as they were meant to be, and
+applying them. The crash story is in storvirt/pool/__init__.
+
+Knows: segments, records, where the log ends and what a hole in it means. Refuses to know: which members belong to the
+pool (assemble.py), what an entry does to tables (engine.pyx).
+
+Everything that is written here lies where the log or an unflushed grain lies already, and is what should lie there: a
+crash in the middle leaves it as it was or better.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from storvirt.pool import format as f
+from storvirt.pool.pool import SKIP, Pool, PoolError
+from storvirt.pool.record import ALIGN, BLOCK, BLOCKS, FLUSHED, HEAD, MAGIC, SWITCH, ZERO, Entry, claimed_length, parse
+from storvirt.pool.slab import Slab
+
+
+class Logged(NamedTuple):
+    """One record of the log: the number of its first entry, where its payload begins and it ends in the segment."""
+
+    first: int
+    entries: list[Entry]
+    segment: Slab
+    payload: int
+    end: int
+
+
+def log_is_there(pool: Pool, commit: f.Commit) -> None:
+    """Raises PoolError if a segment of the log is on none of the members: what it holds can't be told from nothing."""
+    for row in commit.segments:
+        slab = pool.engine.slab(row.slab)
+        if slab is None or slab.use != f.LOG:
+            raise PoolError(f"pool {pool.name} is damaged: the log's segment {row.slab} is not in its table of slabs")
+        if slab.tolerance < 0:
+            lost = ", ".join(str(place.member) for place in slab.places)
+            raise PoolError(
+                f"the newest writes of pool {pool.name} are in its log on members (number {lost}) that are missing; "
+                "without one of them it can't be opened"
+            )
+
+
+def replay(pool: Pool, commit: f.Commit, degraded: bool) -> None:
+    """Apply what the log has beyond the map. Raises PoolError, Suspended.
+
+    degraded: go on although a record is damaged that a flush had made durable.
+    """
+    last, durable = commit.sequence, 0
+    records: list[Logged] = []
+    ends: dict[int, int] = {}
+    for row in commit.segments:
+        slab = pool.engine.slab(row.slab)
+        assert slab is not None
+        expected, at = row.first, 0
+        while at < (row.end or pool.extent):
+            record = _record_at(pool, slab, at, expected)
+            if record is None:
+                break
+            records.append(record)
+            at, expected = record.end, expected + len(record.entries)
+        last = max(last, expected)
+        ends[row.slab] = max(at, 1)
+        if at < row.end and row.end > 1 or not row.end:
+            if _flushed_beyond(pool, commit, slab, at) > expected:
+                _damaged(pool, row, at, degraded)
+            elif row.end:
+                break  # written behind a hole that the loss of power left: none of it was flushed
+    for record in records:
+        durable = max([durable, *(entry.where for entry in record.entries if entry.kind == FLUSHED)])
+    for record in records:
+        _apply(pool, record, commit.sequence, durable)
+    # Nothing is ever appended behind what was found here, and what lies there is never read.
+    pool.segments = [row._replace(end=ends.get(row.slab, 1)) for row in pool.segments]
+    pool.engine.sequence = last + SKIP
+
+
+def _damaged(pool: Pool, row: f.SegmentRow, at: int, degraded: bool) -> None:
+    sentence = f"the log of pool {pool.name} is damaged (segment {row.slab}, byte {at}) on all its copies"
+    if not degraded:
+        raise PoolError(f"{sentence}: writes that were flushed are lost; open it degraded to go on without them")
+    pool.events.append(f"{sentence}: writes that were flushed are lost")
+
+
+def _apply(pool: Pool, record: Logged, checkpointed: int, durable: int) -> None:
+    engine, segment = pool.engine, record.segment.number
+    for sequence, (kind, volume, where, arg, crc, crcs) in enumerate(record.entries, record.first):
+        disk = engine.disks.get(volume)
+        if disk is None or where >= disk.map.grains * (1 if kind == SWITCH else disk.blocks):
+            continue
+        if kind == BLOCKS:
+            engine.replay_block(disk, where, sequence, segment, record.payload + arg * BLOCK, crc)
+        elif kind == ZERO:
+            engine.apply_zero(disk, where, min(arg, disk.map.grains * disk.blocks - where), sequence, segment)
+        elif kind == SWITCH and sequence >= checkpointed:
+            slab, slot = arg >> 32, arg & 0xFFFFFFFF
+            done = engine.replay_switch(disk, where, sequence, slab, slot, crcs, sequence < durable)
+            if not done and sequence < durable:
+                raise PoolError(
+                    f"pool {pool.name} is damaged: grain {where} of volume {disk.row.name} was flushed to slab {slab}, "
+                    f"slot {slot}, which does not exist or is another one's"
+                )
+
+
+def _record_at(pool: Pool, slab: Slab, at: int, expected: int) -> Logged | None:
+    """The whole record that begins here, from now on whole on all copies; None at the end of the log."""
+    for copy in range(slab.width):
+        data = _whole(pool, slab, copy, at, expected)
+        if data is None:
+            continue
+        parsed = parse(data)
+        if parsed is None:
+            continue
+        for other in range(slab.width):
+            if other != copy and slab.piece(other, at, len(data)) not in (None, data):
+                error = slab.put_piece(other, at, data)
+                if error:
+                    pool.write_failed(slab, 1 << other, error)
+        return Logged(expected, parsed[0], slab, at + parsed[1], at + len(data))
+    return None
+
+
+def _whole(pool: Pool, slab: Slab, copy: int, at: int, expected: int | None) -> bytes | None:
+    """The bytes that the head which one copy has here claims."""
+    head = slab.piece(copy, at, HEAD.size) if at + HEAD.size <= pool.extent else None
+    length = claimed_length(head, pool.pool_id, slab.number, expected) if head is not None else 0
+    return slab.piece(copy, at, length) if 0 < length <= pool.extent - at else None
+
+
+def _flushed_beyond(pool: Pool, commit: f.Commit, hole: Slab, at: int) -> int:
+    """Entries below this number had been made durable, say whole records behind a place in the log."""
+    most, behind = 0, False
+    for row in commit.segments:
+        slab = pool.engine.slab(row.slab)
+        assert slab is not None
+        behind = behind or slab is hole
+        for copy in range(slab.width if behind else 0):
+            start = at if slab is hole else 0
+            data = slab.piece(copy, start, pool.extent - start) or b""
+            found = data.find(MAGIC)
+            while found >= 0:
+                whole = _whole(pool, slab, copy, start + found, None) if (start + found) % ALIGN == 0 else None
+                parsed = parse(whole) if whole is not None else None
+                flushed = (entry.where for entry in (parsed or ((), 0))[0] if entry.kind == FLUSHED)
+                most = max([most, *flushed])
+                found = data.find(MAGIC, found + (len(whole) if parsed and whole is not None else 1))
+    return most

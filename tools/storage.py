@@ -1,0 +1,150 @@
+"""The storage of a lab as the verbs see it: its pools' processes, asked one after the other, and tables of them.
+
+Knows: the `status` value of stord (ARCHITECTURE.md). Refuses to know: what a verb makes of it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from daemons.client import Client, Unreachable
+from daemons.errors import UserError
+from daemons.lab.sizes import about
+from tools.labs import KnownLab, desired
+from tools.output import table
+
+_SILENCE_SECONDS = 30.0
+
+
+def pools(lab: KnownLab) -> dict[str, dict[str, Any]]:
+    """The configuration of each pool of a lab, by name."""
+    return {name: want.config for name, want in desired(lab).items() if want.kind == "stord"}
+
+
+def pool_named(lab: KnownLab, name: str) -> dict[str, Any]:
+    """Raises UserError with what there is instead."""
+    found = pools(lab)
+    if name not in found:
+        raise UserError(f"lab {lab.name} has no pool {name!r}; its pools are: {', '.join(found) or 'none'}")
+    return found[name]
+
+
+def call(lab: KnownLab, pool: str, op: str, **args: Any) -> Any:
+    """An operation of a pool's process. Raises Refused and Unreachable."""
+    with Client(lab.paths.control(pool), timeout=_SILENCE_SECONDS) as client:
+        return client.call(op, **args)
+
+
+def statuses(lab: KnownLab, only: str | None = None) -> dict[str, dict[str, Any]]:
+    """What each pool says of itself; of one that does not answer, its name and why."""
+    if only is not None:
+        pool_named(lab, only)
+    found: dict[str, dict[str, Any]] = {}
+    for name in pools(lab):
+        if only in (None, name):
+            try:
+                found[name] = call(lab, name, "status")
+            except Unreachable as error:
+                found[name] = {"name": name, "problems": [f"pool {name} does not answer: {error}"]}
+    return found
+
+
+def find_lun(lab: KnownLab, name: str) -> tuple[str, dict[str, Any]] | None:
+    """(its pool, its configuration)."""
+    for pool, config in pools(lab).items():
+        for lun in config["luns"]:
+            if lun["name"] == name:
+                return pool, lun
+    return None
+
+
+def rows(told: dict[str, dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """The volumes or LUNs of all pools."""
+    return [row for value in told.values() for row in value.get(key, ())]
+
+
+def problems(told: dict[str, dict[str, Any]]) -> list[str]:
+    return [problem for value in told.values() for problem in value["problems"]]
+
+
+# --- words
+
+
+def summary(row: dict[str, Any]) -> str:
+    """A pool in one cell: members, LUNs, what is going on."""
+    if "pool" not in row:
+        return ""
+    members = [member for member in row["pool"]["members"] if member["state"] != "removed"]
+    inside = sum(member["state"] == "in" for member in members)
+    luns = ", ".join(lun["name"] for lun in row.get("luns", ()))
+    parts = [f"{inside}/{len(members)} members", f"LUNs {luns}" if luns else "", progress(row.get("task"))]
+    return "; ".join(part for part in parts if part)
+
+
+def progress(task: dict[str, Any] | None) -> str:
+    """What a job is at; "" when none runs."""
+    if task is None or task["state"] != "running":
+        return ""
+    return f"{task['kind']} {percent(task)}"
+
+
+def percent(task: dict[str, Any]) -> str:
+    return f"{100 * task['done'] // task['total'] if task['total'] else 100} %"
+
+
+def pool_table(told: dict[str, dict[str, Any]]) -> str:
+    header = ("POOL", "STATE", "MEMBERS", "SIZE", "FREE", "VOLUMES", "LUNS")
+    lines: list[tuple[object, ...]] = []
+    for name, value in told.items():
+        pool = value.get("pool")
+        if pool is None:
+            lines.append((name, "down", "", "", "", "", ""))
+            continue
+        members = [member for member in pool["members"] if member["state"] != "removed"]
+        inside = sum(member["state"] == "in" for member in members)
+        counts = (len(value["volumes"]), len(value["luns"]))
+        lines.append(
+            (name, state(value), f"{inside}/{len(members)}", about(pool["size"]), about(pool["free"]), *counts)
+        )
+    return table(header, lines)
+
+
+def state(value: dict[str, Any]) -> str:
+    """One word for a pool."""
+    if "pool" not in value:
+        return "down"
+    if value["pool"]["suspended"]:
+        return "waiting"
+    task = value.get("task")
+    if task is not None and task["state"] == "running":
+        return {"replace": "rebuilding", "scrub": "scrubbing"}[task["kind"]]
+    return "degraded" if any(row["state"] == "out" for row in value["pool"]["members"]) else "up"
+
+
+def member_table(value: dict[str, Any]) -> str:
+    header = ("MEMBER", "STATE", "SIZE", "FREE", "FILE")
+    shown = [row for row in value["pool"]["members"] if row["state"] != "removed"]
+    lines = [(r["number"], r["state"], about(r["size"]), about(r["free"]), r["path"] or r["name"]) for r in shown]
+    return table(header, lines)
+
+
+def volume_table(found: list[dict[str, Any]]) -> str:
+    header = ("VOLUME", "POOL", "RAID", "SIZE", "GRAIN", "IN THE FILE")
+    return table(header, [(r["name"], r["pool"], r["raid"], about(r["size"]), about(r["grain"]),
+                           "yes" if r["listed"] else "no") for r in found])  # fmt: skip
+
+
+def lun_table(found: list[dict[str, Any]]) -> str:
+    header = ("LUN", "VOLUME", "POOL", "SIZE", "MODE", "CLIENTS", "AT")
+    return table(header, [(r["name"], r["volume"], r["pool"], about(r["size"]), "ro" if r["read_only"] else "rw",
+                           r["clients"], place(r)) for r in found])  # fmt: skip
+
+
+def place(lun: dict[str, Any]) -> str:
+    return f"tcp {lun['tcp']}" if lun.get("tcp") else str(lun["path"])
+
+
+def absolute(path: str) -> str:
+    """As the user means it, from where he stands; links are followed by whoever opens it."""
+    return os.path.normpath(os.path.join(os.getcwd(), path))

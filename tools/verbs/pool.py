@@ -1,0 +1,182 @@
+"""vfab pool: the pools of a lab, a file in the place of a dead one, a scrub; and making a pool without a lab."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from tools import storage
+from tools.errors import BadInput
+from tools.labs import KnownLab, choose
+from tools.output import Progress, duration, print_json, warn
+from tools.subverbs import Subverbs, size
+
+_LOOK_SECONDS = 0.1
+_BAR = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = Subverbs(parser, "list")
+    verbs.add("list", _list, "a line for each pool")
+    verbs.add("show", _show, "members, volumes and LUNs").add_argument("name", metavar="POOL", nargs="?")
+    verbs.add("status", _status, "what is going on; exit code 0 when all is well").add_argument(
+        "name", metavar="POOL", nargs="?"
+    )
+    replace = verbs.add("replace", _replace, "a new file takes the place of a member; guests notice nothing")
+    replace.add_argument("name", metavar="POOL")
+    replace.add_argument("member", metavar="MEMBER", help="its file (the last part will do) or its number")
+    replace.add_argument("file", metavar="NEWFILE", help="is made, and must not be there yet")
+    scrub = verbs.add("scrub", _scrub, "read everything, and mend what is bad; exit code 0 when nothing is lost")
+    scrub.add_argument("name", metavar="POOL")
+    for job in (replace, scrub):
+        job.add_argument("--no-wait", action="store_true", help="begin, and do not wait for the end")
+    make = verbs.add(
+        "create", _create,
+        "make a pool on new files, without any lab: nothing runs afterwards. In a lab write it into the lab file"
+        " instead, and vfab up makes it; a lab file may also list files that were made here",
+    )  # fmt: skip
+    make.add_argument("name", metavar="NAME")
+    make.add_argument("files", metavar="FILE", nargs="+", help="a member; must not be there yet")
+    make.add_argument("--size", type=size, required=True, metavar="SIZE", help="of each file, such as 1GiB (sparse)")
+
+
+def run(options: argparse.Namespace) -> int:
+    code: int = options.subverb(options)
+    return code
+
+
+def _list(options: argparse.Namespace) -> int:
+    told = storage.statuses(choose(options.lab))
+    if options.json:
+        print_json(told)
+    elif told:
+        print(storage.pool_table(told))
+    else:
+        print("This lab has no pools.")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    told = storage.statuses(choose(options.lab), options.name)
+    if options.json:
+        print_json(told[options.name] if options.name else told)
+        return 0
+    print("\n\n".join(_pool(name, value) for name, value in told.items()) or "This lab has no pools.")
+    return 0
+
+
+def _pool(name: str, value: dict[str, Any]) -> str:
+    parts = [storage.pool_table({name: value})]
+    if "pool" in value:
+        parts.append(storage.member_table(value))
+        parts += [storage.volume_table(value["volumes"])] if value["volumes"] else []
+        parts += [storage.lun_table(value["luns"])] if value["luns"] else []
+    return "\n\n".join(parts)
+
+
+def _status(options: argparse.Namespace) -> int:
+    told = storage.statuses(choose(options.lab), options.name)
+    problems = storage.problems(told)
+    if options.json:
+        print_json({"pools": told, "problems": problems})
+        return 1 if problems else 0
+    print(storage.pool_table(told) if told else "This lab has no pools.")
+    for value in told.values():
+        task = value.get("task")
+        if task is not None:
+            print(_bar(task) if task["state"] == "running" else _ended(task))
+    for problem in problems:
+        warn(problem)
+    return 1 if problems else 0
+
+
+# --- jobs
+
+
+def _replace(options: argparse.Namespace) -> int:
+    lab = choose(options.lab)
+    storage.pool_named(lab, options.name)
+    file = storage.absolute(options.file)
+    storage.call(lab, options.name, "replace", member=options.member, path=file)
+    if options.no_wait:
+        return _begun(options, "replace")
+    task = _wait(lab, options.name)
+    if options.json:
+        print_json(task)
+    else:
+        print(_ended(task))
+        if task["state"] == "done":
+            print(f"Now write {file} into the lab file, in the place of the old member ({lab.file}).")
+    return 0 if task["state"] == "done" else 1
+
+
+def _scrub(options: argparse.Namespace) -> int:
+    lab = choose(options.lab)
+    storage.pool_named(lab, options.name)
+    storage.call(lab, options.name, "scrub")
+    if options.no_wait:
+        return _begun(options, "scrub")
+    task = _wait(lab, options.name)
+    if options.json:
+        print_json(task)
+    else:
+        print(_ended(task))
+    return 0 if task["state"] == "done" and not task["lost"] else 1
+
+
+def _begun(options: argparse.Namespace, kind: str) -> int:
+    if options.json:
+        print_json({"kind": kind, "state": "running"})
+    else:
+        print(f"It has begun; vfab pool status {options.name} tells how far it is.")
+    return 0
+
+
+def _wait(lab: KnownLab, pool: str) -> dict[str, Any]:
+    """The job as it ended; it goes on when somebody interrupts us here."""
+    progress, began = Progress(), time.monotonic()
+    try:
+        while True:
+            task: dict[str, Any] | None = storage.call(lab, pool, "status")["task"]
+            if task is None:
+                return {"kind": "job", "what": pool, "state": "failed", "problem": "the pool's process began anew"}
+            if task["state"] != "running":
+                return task
+            progress.show(f"{_bar(task)} {duration(time.monotonic() - began)}")
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        progress.clear()
+
+
+def _bar(task: dict[str, Any]) -> str:
+    filled = _BAR * task["done"] // task["total"] if task["total"] else _BAR
+    return f"{task['kind']} {task['what']}  {'█' * filled}{'░' * (_BAR - filled)} {storage.percent(task)}"
+
+
+def _ended(task: dict[str, Any]) -> str:
+    if task["state"] == "failed":
+        return f"{task['kind']} {task['what']} failed: {task['problem']}"
+    if task["kind"] == "scrub":
+        return f"scrub {task['what']}: {task['healed']} mended, {task['lost']} lost"
+    return f"{task['kind']} {task['what']}: done, {task['total']} slots"
+
+
+# --- without a lab
+
+
+def _create(options: argparse.Namespace) -> int:
+    from tools.offline import Pool, asking
+
+    if len(options.name.encode()) > 64 or not options.name.isprintable():
+        raise BadInput(f"a pool's name has 1 to 64 printable characters, {options.name[:80]!r} has not")
+    files = [storage.absolute(file) for file in options.files]
+    with asking(), Pool.create(files, options.size, options.name) as pool:
+        value = pool.status()
+    if options.json:
+        print_json(value)
+    else:
+        print(
+            f"Pool {options.name} is made on {len(files)} files. Next: vfab volume create NAME {options.files[0]} ..."
+        )
+    return 0
