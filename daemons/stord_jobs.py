@@ -19,13 +19,14 @@ from storvirt.pool.repair import Replace, Scrub
 
 
 def begin_replace(keeper: Keeper, member: str, path: str) -> Task:
-    """member: its path, the last part of it, or its number; path: absolute, of a file that is not there yet.
-
-    Raises UserError.
+    """member: its path, the last part of it, or its number; path: absolute, or a bare name beside the old member, of a
+    file that is not there yet. Raises UserError.
     """
     _nothing_runs(keeper)
     pool = keeper.pool
     number = find(keeper, member)
+    if path and "/" not in path and number in keeper.paths:
+        path = os.path.join(os.path.dirname(keeper.paths[number]), path)
     if not os.path.isabs(path):
         raise UserError(f"{path!r} is no absolute path")
     try:
@@ -41,7 +42,7 @@ def begin_replace(keeper: Keeper, member: str, path: str) -> Task:
             remove_all(made)
         raise UserError(str(error)) from None
     keeper.paths[job.new] = path
-    return Task("replace", f"{keeper.paths.get(number, member)} by {path}", job)
+    return Task("replace", f"{keeper.paths.get(number, member)} by {path}", job, path)
 
 
 def begin_scrub(keeper: Keeper) -> Task:

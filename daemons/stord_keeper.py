@@ -40,10 +40,10 @@ class Job(Protocol):
 
 
 class Task:
-    """A job with what people call it; `problem` is set when it ended without having been done."""
+    """A job with what people call it; `path`: of the new member, if there is one; `problem`: why it was not done."""
 
-    def __init__(self, kind: str, what: str, job: Job) -> None:
-        self.kind, self.what, self.job = kind, what, job
+    def __init__(self, kind: str, what: str, job: Job, path: str = "") -> None:
+        self.kind, self.what, self.job, self.path = kind, what, job, path
         self.state = "running"
         self.problem = ""
 
@@ -51,7 +51,7 @@ class Task:
         done, total = self.job.progress
         row = {"kind": self.kind, "what": self.what, "state": self.state, "done": done, "total": total}
         found = {"healed": self.job.healed, "lost": self.job.lost} if isinstance(self.job, Scrub) else {}
-        return {**row, **found, "problem": self.problem}
+        return {**row, **found, "path": self.path, "problem": self.problem}
 
 
 class Keeper:

@@ -2,9 +2,9 @@
 
 Knows: limits, and which work keeps within them. Refuses to know: how content is moved, who waits.
 
-A pool that is full refuses writes with ENOSPC, before they are in the log; trims are always taken, and make room. For that
-data never takes the last extents: they are for the log's full length, for a second copy of the whole map (it is written
-to new space), and one more to move content from the log through, if all of it overwrites what was there.
+A pool that is full refuses writes with ENOSPC, before they are in the log; trims are always taken, and make room. For
+that data never takes the last extents: they are for the log's full length, for a second copy of the whole map (it is
+written to new space), and one more to move content from the log through, if all of it overwrites what was there.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 LOG_SEGMENTS = 8  # segments of the log before the oldest is moved to grains
 DIRTY_LEAVES = 1024  # pages of the map that may wait for a checkpoint
+# Slots that may wait for a checkpoint to be used again: 128 MiB of the default grains. Space that was in use lately is
+# in the page cache, fresh space is not: on tmpfs here, rewriting a volume in order went from 0.5 to 2.2 GB/s by it.
+FREED_SLOTS = 4096
 AT_ONCE = 256  # grains moved in one step
-# Extents of data for which a slab of pages is kept: the densest map (grains of 4 KiB) needs a page of 16 KiB for 3.2 MiB,
-# twice.
+# Extents of data for which a slab of pages is kept: the densest map (grains of 4 KiB) needs a page of 16 KiB for
+# 3.2 MiB, twice.
 DATA_FOR_PAGES = 100
 
 
@@ -82,7 +85,8 @@ def _work(pool: Pool) -> bool:
             engine.destage(engine.disks[number], grain)
         engine.to_heal.discard((number, grain))
     engine.commit()
-    if sum(disk.map.dirty_leaves for disk in engine.disks.values()) > DIRTY_LEAVES:
+    dirty = sum(disk.map.dirty_leaves for disk in engine.disks.values())
+    if dirty > DIRTY_LEAVES or len(engine.freed) > FREED_SLOTS:
         pool.checkpoint()
     return bool(engine.to_heal)
 

@@ -53,7 +53,7 @@ class Volume:
         self._pool.flush()
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        return self._pool.engine.extents(self._disk, offset, length)
+        return self._pool.engine.extents(self._disk, offset, length) if length else iter(())
 
     def close(self) -> None:
         """The pool stays open; it is closed by itself."""

@@ -186,10 +186,11 @@ def checked(members: Mapping[str, Member], allowed: Allowed, **options: Any) -> 
     return pool, found
 
 
-def after_crash(crash: Crash, allowed: Allowed, tolerated: int, dice: random.Random) -> None:
+def after_crash(crash: Crash, story: Story, tolerated: int, dice: random.Random) -> None:
     """Opened; then each tolerated loss on top, and the power fails, and opened again: the same bytes. And a member that
     is lost with the crash itself, and a crash while it is opened: still nothing but what is allowed."""
     disk = crash.disk()
+    allowed = story.allowed(crash.kind, crash.marks)
     _, found = checked(disk.members, allowed)
     for lost in crash.losses(tolerated):
         pool = reopen(_copies(disk.files, lost), degraded=bool(lost))
@@ -198,8 +199,11 @@ def after_crash(crash: Crash, allowed: Allowed, tolerated: int, dice: random.Ran
         assert contents(reopen(again.members())) == found, f"what was read is gone after {again.story}"
     if tolerated:
         checked(crash.members(without=[dice.choice(list(crash.files))]), allowed, degraded=True)
-    # A crash at any moment of the opening that was seen above.
-    for again in disk.crashes(samples=1, exhaustive_below=1, at={dice.randrange(disk.boundaries)}):
+    # A crash at any moment of the opening that was seen above. What a killed process left may still lose its power.
+    kind = dice.choice(("power", "kill"))
+    if kind == "power":
+        allowed = story.allowed(kind, crash.marks)
+    for again in disk.crashes((kind,), samples=1, exhaustive_below=1, at={dice.randrange(disk.boundaries)}):
         with again:
             checked(again.members(), allowed)
 

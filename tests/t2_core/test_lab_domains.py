@@ -25,6 +25,7 @@ EXPECTED = {
     "datacenter": {"web1 web2", "web1 db1", "web2 db1", "db1 backup1", "test1 test2"},
     "campus-east": set(),
     "campus-west": set(),
+    "storage": set(),
 }
 
 

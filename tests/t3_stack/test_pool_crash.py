@@ -53,7 +53,7 @@ def survive(pool_name: str, script: Script, seed: int, most: int = 20, exhaustiv
     dice = random.Random(seed)
     for crash in sampled(disk, seed, most, exhaustive_below=exhaustive, samples=6 if LONG else 2):
         with crash:
-            after_crash(crash, story.allowed(crash.kind, crash.marks), POOLS[pool_name][2], dice)
+            after_crash(crash, story, POOLS[pool_name][2], dice)
 
 
 # --- scripts ---------------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_a_member_fails_and_then_the_machine(pool_name: str, call: str, after: i
     for crash in sampled(disk, after, 14, exhaustive_below=2, samples=6 if LONG else 2):
         with crash:
             allowed = story.allowed(crash.kind, crash.marks)
-            after_crash(crash, allowed, 0, random.Random(after))
+            after_crash(crash, story, 0, random.Random(after))
             pool = reopen(crash.members(without=["m1"]), degraded=True)
             assert not allowed.differences({row.name: volume(pool, row.name).read(0, row.size) for row in _rows(pool)})
 
@@ -237,7 +237,7 @@ def test_the_host_is_in_trouble_for_a_while(pool_name: str, number: int, call: s
     disk, story = run(pool_name, script, seed)
     for crash in sampled(disk, seed, 14, exhaustive_below=2, samples=4 if LONG else 2):
         with crash:
-            after_crash(crash, story.allowed(crash.kind, crash.marks), POOLS[pool_name][2], random.Random(seed))
+            after_crash(crash, story, POOLS[pool_name][2], random.Random(seed))
 
 
 def test_a_write_that_is_refused_for_good_is_old_or_new() -> None:

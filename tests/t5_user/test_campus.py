@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -120,8 +121,16 @@ def test_the_trunk_carries_tags(two: tuple[Person, Person]) -> None:
     west("up", str(west.file))
     one_network({EAST: east, WEST: west})
     file = east.folder / "uplink.pcapng"
-    east("capture", "east:uplink", "-w", str(file), "--seconds", "0.1")
-    assert pcapng.read(file).interfaces == ["east:uplink"]
+    with ThreadPoolExecutor(1) as pool:
+        capture = pool.submit(east, "capture", "east:uplink", "-w", str(file), "-c", "4", "--seconds", "30")
+        while not capture.done():  # pings until the capture has seen enough of them
+            east("ping", "alice", "10.40.0.3", "-c", "2")
+            east("ping", "bob", "10.40.0.4", "-c", "2")
+        capture.result()
+    seen = pcapng.read(file)
+    assert seen.interfaces == ["east:uplink"]
+    assert {tag.vid for tag in map(pcapng.tag, (packet.frame for packet in seen.packets)) if tag} <= {40, 50}
+    assert all(pcapng.tag(packet.frame) for packet in seen.packets) and len(seen.packets) == 4
 
 
 def test_two_people_trust_each_other_and_nobody_else(two: tuple[Person, Person]) -> None:

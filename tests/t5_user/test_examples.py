@@ -187,5 +187,5 @@ def test_broadcasts_do_not_circle(work: Path) -> None:
 
 
 def test_the_examples_are_all_here(work: Path) -> None:
-    assert set(vfab("labs", "--json").json["examples"]) == {*VLANS, "campus-east", "campus-west"}
+    assert set(vfab("labs", "--json").json["examples"]) == {*VLANS, "campus-east", "campus-west", "storage"}
     assert os.listdir(work) == []

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from daemons.errors import UserError
+from tools import demo_storage
 from tools.output import paint
 
 LAB = "two-switches"
@@ -75,6 +76,7 @@ def _show(svg: str) -> None:
     _kill()
     _say("The end leaves nothing behind:")
     _vfab("down")
+    demo_storage.show(_say, _vfab, _json)
 
 
 def _say(text: str) -> None:
@@ -135,7 +137,7 @@ def _own_folders() -> Iterator[None]:
     """
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="vfd-", dir="/tmp") as folder:
-        for name, variable in (("r", "XDG_RUNTIME_DIR"), ("state", "XDG_STATE_HOME")):
+        for name, variable in (("r", "XDG_RUNTIME_DIR"), ("state", "XDG_STATE_HOME"), ("data", "XDG_DATA_HOME")):
             path = os.path.join(folder, name)
             os.mkdir(path, 0o700)
             os.environ[variable] = path

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     replace = verbs.add("replace", _replace, "a new file takes the place of a member; guests notice nothing")
     replace.add_argument("name", metavar="POOL")
     replace.add_argument("member", metavar="MEMBER", help="its file (the last part will do) or its number")
-    replace.add_argument("file", metavar="NEWFILE", help="is made, and must not be there yet")
+    replace.add_argument("file", metavar="NEWFILE", help="is made; a name without a slash is beside the old member")
     scrub = verbs.add("scrub", _scrub, "read everything, and mend what is bad; exit code 0 when nothing is lost")
     scrub.add_argument("name", metavar="POOL")
     for job in (replace, scrub):
@@ -97,7 +97,7 @@ def _status(options: argparse.Namespace) -> int:
 def _replace(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
     storage.pool_named(lab, options.name)
-    file = storage.absolute(options.file)
+    file = storage.absolute(options.file) if "/" in options.file else options.file
     storage.call(lab, options.name, "replace", member=options.member, path=file)
     if options.no_wait:
         return _begun(options, "replace")
@@ -107,7 +107,7 @@ def _replace(options: argparse.Namespace) -> int:
     else:
         print(_ended(task))
         if task["state"] == "done":
-            print(f"Now write {file} into the lab file, in the place of the old member ({lab.file}).")
+            print(f"Now write {task['path']} into the lab file, in the place of the old member ({lab.file}).")
     return 0 if task["state"] == "done" else 1
 
 
