@@ -5,27 +5,22 @@ Knows: the control operations, the process's beginning and end. Refuses to know:
 
 from __future__ import annotations
 
-import argparse
-import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
-from daemons.control import ControlServer, Reply
+from daemons.control import Reply
+from daemons.daemon import farewell, serve
 from daemons.errors import UserError
 from daemons.hostd_config import NicConfig, parse_config
 from daemons.hostd_hosts import CarrierChanged, Dial, HostNic, Hosts, Received
 from daemons.hostd_ping import PingAll, ping
 from daemons.hostd_traffic import Traffic, Udp
-from daemons.locks import Lock
 from daemons.loop import Loop
 from netvirt.dataplane.queue import Queue
 from netvirt.ports.errors import PortError
 from netvirt.ports.zmq import ZmqDialer
-
-FAREWELL: Final = 0.6  # seconds for all goodbyes together
 
 
 class Hostd:
@@ -76,16 +71,10 @@ class Hostd:
     def end(self) -> None:
         """Goodbye to all switches, then out of run()."""
         self.hosts.close()
-        leaving = self.hosts.leaving
-        patience = time.monotonic() + FAREWELL
+        farewell(self.loop, self.hosts.leaving)
 
-        def wait() -> None:
-            if all(getattr(port, "closed", True) for port in leaving) or time.monotonic() > patience:
-                self.loop.stop()
-            else:
-                self.loop.call_later(0.005, wait)
-
-        wait()
+    def close(self) -> None:
+        """All is closed by end()."""
 
     def _dial(
         self, nic: NicConfig, name: str, epoch: int, queue: Queue, receive: Received, carrier_changed: CarrierChanged
@@ -125,25 +114,7 @@ def _nic_status(nic: HostNic) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="hostd", description="All userspace hosts of a lab; started by fabricd.")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--control-fd", type=int, required=True, help="a listening unix socket")
-    parser.add_argument("--lock", required=True, help="held as long as this process lives")
-    options = parser.parse_args(argv)
-    lock = Lock(options.lock)
-    if not lock.take():
-        print(f"{options.name} runs already (pid {lock.holder()} holds {options.lock})", file=sys.stderr)
-        return 1
-    loop = Loop()
-    daemon = Hostd(loop, options.name)
-    server = ControlServer(loop, socket.socket(fileno=options.control_fd), daemon.handlers)
-    loop.on_signal(signal.SIGTERM, daemon.end)
-    loop.on_signal(signal.SIGINT, daemon.end)
-    loop.run()
-    server.close()
-    loop.close()
-    lock.release()
-    return 0
+    return serve("hostd", "group of hosts", Hostd, argv)
 
 
 if __name__ == "__main__":

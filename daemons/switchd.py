@@ -6,18 +6,15 @@ Refuses to know: what happens to a frame, the lab around it.
 
 from __future__ import annotations
 
-import argparse
-import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from daemons import switch_config
-from daemons.control import ControlServer, Reply
+from daemons.control import Handler, Reply
+from daemons.daemon import farewell, serve
 from daemons.errors import UserError
-from daemons.locks import Lock
 from daemons.loop import Loop, Timer
 from daemons.switch_ports import CapturePort, Wiring, driver_values, make_driver
 from netvirt.link import Hello
@@ -27,8 +24,6 @@ from netvirt.ports.errors import PortError
 from netvirt.ports.sockets import context
 from netvirt.ports.zmq_listener import ListenPort, ZmqListener
 from netvirt.switch import Switch
-
-FAREWELL = 0.6  # seconds for all goodbyes together
 
 
 class Switchd:
@@ -222,6 +217,17 @@ class Switchd:
     def fdb(self, args: dict[str, Any], reply: Reply) -> None:
         reply.done(self.switch.stations(self.loop.now()))
 
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """The control operations."""
+        return {
+            "configure": self.configure,
+            "status": self.status,
+            "statistics": self.statistics,
+            "fdb": self.fdb,
+            "stop": self.stop,
+        }
+
     # --- the end
 
     def stop(self, args: dict[str, Any], reply: Reply) -> None:
@@ -233,15 +239,7 @@ class Switchd:
         leaving = [*self.drivers.values(), *self._captures.values()]
         for driver in leaving:
             driver.close()
-        patience = time.monotonic() + FAREWELL
-
-        def wait() -> None:
-            if all(getattr(driver, "closed", True) for driver in leaving) or time.monotonic() > patience:
-                self.loop.stop()
-            else:
-                self.loop.call_later(0.005, wait)
-
-        wait()
+        farewell(self.loop, leaving)
 
     def close(self) -> None:
         for listener in self.listeners.values():
@@ -249,35 +247,7 @@ class Switchd:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="switchd", description="One switch; started by fabricd.")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--control-fd", type=int, required=True, help="a listening unix socket")
-    parser.add_argument("--lock", required=True, help="held as long as this process lives")
-    options = parser.parse_args(argv)
-    lock = Lock(options.lock)
-    if not lock.take():
-        print(f"switch {options.name} runs already (pid {lock.holder()} holds {options.lock})", file=sys.stderr)
-        return 1
-    loop = Loop()
-    daemon = Switchd(loop, options.name)
-    server = ControlServer(
-        loop,
-        socket.socket(fileno=options.control_fd),
-        {
-            "configure": daemon.configure,
-            "status": daemon.status,
-            "statistics": daemon.statistics,
-            "fdb": daemon.fdb,
-            "stop": daemon.stop,
-        },
-    )
-    loop.on_signal(signal.SIGTERM, daemon.end)
-    loop.on_signal(signal.SIGINT, daemon.end)
-    loop.run()
-    server.close()
-    daemon.close()
-    lock.release()
-    return 0
+    return serve("switchd", "switch", Switchd, argv)
 
 
 if __name__ == "__main__":

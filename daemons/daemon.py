@@ -1,0 +1,76 @@
+"""How every process that fabricd starts begins and ends: its arguments, its lock, its control socket, its signals.
+
+Knows: `--name`, `--control-fd`, `--lock` (teardown.py finds processes by them).
+Refuses to know: what the process is for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from daemons.control import ControlServer, Handler
+from daemons.launcher import raise_file_limit
+from daemons.locks import Lock
+from daemons.loop import Loop
+
+FAREWELL_NS = 600_000_000  # for all goodbyes together
+
+
+class Daemon(Protocol):
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """The control operations by name."""
+        ...
+
+    def end(self) -> None:
+        """Begin to end: say goodbye, then stop the loop."""
+        ...
+
+    def close(self) -> None:
+        """The loop has stopped: release what is left."""
+        ...
+
+
+def farewell(loop: Loop, leaving: Sequence[object]) -> None:
+    """Stop the loop when all these drivers have `closed`, or when they had time enough for their goodbyes."""
+    patience = loop.now() + FAREWELL_NS
+
+    def wait() -> None:
+        if all(getattr(driver, "closed", True) for driver in leaving) or loop.now() > patience:
+            loop.stop()
+        else:
+            loop.call_later(0.005, wait)
+
+    wait()
+
+
+def serve(prog: str, what: str, make: Callable[[Loop, str], Daemon], argv: Sequence[str] | None) -> int:
+    """Run one daemon to its end; returns its exit code. what: "switch", "pool", ..., for people."""
+    parser = argparse.ArgumentParser(prog=prog, description=f"One {what} of a lab; started by fabricd.")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--control-fd", type=int, required=True, help="a listening unix socket")
+    parser.add_argument("--lock", required=True, help="held as long as this process lives")
+    options = parser.parse_args(argv)
+    os.umask(0o077)
+    lock = Lock(options.lock)
+    if not lock.take():
+        print(f"{what} {options.name} runs already (pid {lock.holder()} holds {options.lock})", file=sys.stderr)
+        return 1
+    raise_file_limit()
+    loop = Loop()
+    daemon = make(loop, options.name)
+    server = ControlServer(loop, socket.socket(fileno=options.control_fd), daemon.handlers)
+    loop.on_signal(signal.SIGTERM, daemon.end)
+    loop.on_signal(signal.SIGINT, daemon.end)
+    loop.run()
+    server.close()
+    daemon.close()
+    loop.close()
+    lock.release()
+    return 0
