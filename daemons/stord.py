@@ -58,7 +58,7 @@ class Stord:
             raise UserError(f"{self.name} lives in epoch {self.config.epoch} and can't change to {wanted.epoch}")
         keeper = self.keeper or self._open(wanted)
         self.config = wanted
-        self.problems = stord_report.members_differ(keeper, wanted)
+        self.problems = []
         for volume in wanted.volumes.values():
             try:
                 self._set_volume(keeper, volume)
@@ -70,7 +70,11 @@ class Stord:
         reply.done()
 
     def _open(self, wanted: Config) -> Keeper:
-        opened = open_or_create(wanted.pool, wanted.members, wanted.size)
+        try:
+            opened = open_or_create(wanted.pool, wanted.members, wanted.size)
+        except UserError as error:
+            self.problems = [str(error)]
+            raise
         self.opening = opened.problems
         for sentence in opened.problems.values():
             print(sentence, file=sys.stderr, flush=True)
@@ -135,7 +139,9 @@ class Stord:
     def replace(self, args: dict[str, Any], reply: Reply) -> None:
         """`{member, path}`: begin to move what the member holds to a new file; `status` tells how far it is."""
         keeper = self._opened()
-        keeper.task = stord_jobs.begin_replace(keeper, str(args.get("member", "")), str(args.get("path", "")))
+        listed = self.config.members if self.config is not None else ()
+        member, path = str(args.get("member", "")), str(args.get("path", ""))
+        keeper.task = stord_jobs.begin_replace(keeper, listed, member, path)
         reply.done(keeper.task.row())
 
     def scrub(self, args: dict[str, Any], reply: Reply) -> None:

@@ -49,6 +49,8 @@ class Task:
 
     def row(self) -> dict[str, Any]:
         done, total = self.job.progress
+        if self.state == "done":
+            done = total  # what was counted at the beginning may have gone meanwhile
         row = {"kind": self.kind, "what": self.what, "state": self.state, "done": done, "total": total}
         found = {"healed": self.job.healed, "lost": self.job.lost} if isinstance(self.job, Scrub) else {}
         return {**row, **found, "path": self.path, "problem": self.problem}

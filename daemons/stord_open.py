@@ -28,7 +28,7 @@ _MOST_STRANGERS = 1000
 
 
 class Opened(NamedTuple):
-    """paths: by the member's number, of those that were found; problems: of listed files that were left out, by path."""
+    """paths: by the member's number, of those that are known; problems: listed files that were left out, and why."""
 
     pool: Pool
     paths: dict[int, str]
@@ -117,7 +117,23 @@ def _open(name: str, paths: Sequence[str]) -> Opened:
         members.close()
         raise
     numbers = {one.super_.number: path for path, one in members.found.items()}
+    _name_absent(numbers, paths, pool, newest.super_.pool, members.problems.keys() & set(paths))
     return Opened(pool, numbers, {**members.problems, **members.former}, False)
+
+
+def _name_absent(numbers: dict[int, str], paths: Sequence[str], pool: Pool, ident: bytes, left_out: set[str]) -> None:
+    """Members that were left out keep the names that the lab file gives them, so that people can replace them: by what
+    the file says of itself; else by its place in the list, which is its number from the pool's creation on."""
+    absent = [n for n, row in enumerate(pool.rows) if row.state in (f.IN, f.OUT) and n not in numbers]
+    said = {_identity(path, ident): path for path in left_out}
+    for number in absent:
+        path = said.get(pool.rows[number].member)
+        if path is None and len(absent) == len(left_out) == 1:
+            (path,) = left_out
+        if path is None and number < len(paths) and paths[number] in left_out:
+            path = paths[number]
+        if path is not None:
+            numbers[number] = path
 
 
 def _find_strays(paths: Sequence[str], newest: Found, commit: f.Commit, members: _Members) -> None:

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 LEVELS = {profile.number: name for name, profile in PROFILES.items()}
 
 
+def _replaced(keeper: Keeper) -> set[str]:
+    return {path for n, path in keeper.paths.items() if keeper.pool.rows[n].state == f.REMOVED}
+
+
 def members_differ(keeper: Keeper, wanted: Config) -> list[str]:
     """Members of the pool that the configuration does not list, and the other way round."""
     pool = keeper.pool
     inside = {path: n for n, path in keeper.paths.items() if pool.rows[n].state in (f.IN, f.OUT)}
-    replaced = [path for n, path in keeper.paths.items() if pool.rows[n].state == f.REMOVED]
+    replaced = _replaced(keeper)
     found = []
     for path in wanted.members:
         if path in replaced:
@@ -66,7 +70,7 @@ def status(daemon: Stord) -> dict[str, Any]:
         "mistakes": daemon.loop.mistakes,
     }
     if keeper is None:
-        return {**told, "problems": [f"pool {daemon.name} is not open"]}
+        return {**told, "problems": daemon.problems or [f"pool {daemon.name} is not open"]}
     value = keeper.pool.status()
     members = [{**row, "path": keeper.paths.get(row["number"], "")} for row in value.pop("members")]
     volumes = value.pop("volumes")
@@ -121,6 +125,10 @@ def problems(daemon: Stord, keeper: Keeper, members: list[dict[str, Any]]) -> li
         ]
     if task is not None and task.problem:
         found.append(f"{task.kind} {task.what} failed: {task.problem}")
-    listed = daemon.config.members if daemon.config is not None else ()
-    found += [problem for path, problem in daemon.opening.items() if path in listed]
+    if daemon.config is not None:
+        said = members_differ(keeper, daemon.config)
+        found += said
+        # That a member's file is not there matters no more when another one has taken its place.
+        listed = set(daemon.config.members) - _replaced(keeper)
+        found += [why for path, why in daemon.opening.items() if path in listed and why not in said]
     return [*found, *daemon.problems, *daemon.luns.problems.values()]

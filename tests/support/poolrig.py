@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from storvirt.backing.member import Member, PythonMember
+from storvirt.pool import format as f
 from storvirt.pool.assemble import format_pool, open_pool
 from storvirt.pool.pool import Pool
 from storvirt.volume.volume import Volume
@@ -183,6 +184,7 @@ def checked(members: Mapping[str, Member], allowed: Allowed, **options: Any) -> 
     wrong = allowed.differences(found)
     assert not wrong, wrong[:5]
     assert contents(pool) == found, "the second reading differs from the first"
+    audit(pool)
     return pool, found
 
 
@@ -191,13 +193,14 @@ def after_crash(crash: Crash, story: Story, tolerated: int, dice: random.Random)
     is lost with the crash itself, and a crash while it is opened: still nothing but what is allowed."""
     disk = crash.disk()
     allowed = story.allowed(crash.kind, crash.marks)
-    _, found = checked(disk.members, allowed)
-    for lost in crash.losses(tolerated):
+    pool, found = checked(disk.members, allowed)
+    tolerated -= len(pool.rows) - len(pool.present())  # one that is out is a loss
+    for lost in crash.losses(max(0, tolerated)):
         pool = reopen(_copies(disk.files, lost), degraded=bool(lost))
         assert contents(pool) == found, f"without {lost} there are other bytes than before"
     for again in disk.crashes(kinds=("power",), samples=1, exhaustive_below=1, at={disk.boundaries - 1}):
         assert contents(reopen(again.members())) == found, f"what was read is gone after {again.story}"
-    if tolerated:
+    if tolerated > 0:
         checked(crash.members(without=[dice.choice(list(crash.files))]), allowed, degraded=True)
     # A crash at any moment of the opening that was seen above. What a killed process left may still lose its power.
     kind = dice.choice(("power", "kill"))
@@ -210,3 +213,25 @@ def after_crash(crash: Crash, story: Story, tolerated: int, dice: random.Random)
 
 def _copies(files: Mapping[str, SimFile], without: Sequence[str]) -> dict[str, PythonMember]:
     return {name: PythonMember(file.copy(), name) for name, file in files.items() if name not in without}
+
+
+# --- what no step may break ------------------------------------------------------------------------------------------
+
+
+def audit(pool: Pool) -> None:
+    """Every slot in use belongs to exactly one grain, page or pending release; every extent to one slab or nobody."""
+    used = [(slab.number, slot) for slab in pool.engine.all_slabs() if slab.use != f.LOG for slot in slab.in_use()]
+    owned = list(pool.engine.freed) + [(page.slab, page.slot) for page in pool._unused]
+    for disk in pool.engine.disks.values():
+        owned += [(slab, slot) for _, slab, slot in disk.map.allocated()]
+        owned += [(page.slab, page.slot) for page in disk.map.pages()]
+    assert sorted(owned) == sorted(used)
+    claimed = [place for slab in pool.engine.all_slabs() for place in slab.places]
+    assert len(set(claimed)) == len(claimed)
+    for number, row in enumerate(pool.rows):
+        if row.state != f.REMOVED:
+            extents = (row.size - f.EXTENTS_AT) // pool.extent
+            assert pool.space.free(number) + sum(place.member == number for place in claimed) == extents
+    listed = {slab.number for slab in pool.engine.all_slabs()}
+    assert {row.slab for row in pool.segments} <= listed
+    assert pool._slab_rows.keys() | set(pool._dead) == listed

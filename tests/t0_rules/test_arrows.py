@@ -90,6 +90,7 @@ def test_the_rule_would_notice_a_clock() -> None:
 LIGHT = (
     "import daemons.switchd",
     "import daemons.hostd",
+    "import daemons.stord",
     "import netvirt",
     "from netvirt import Nic",
     "import netvirt.switch, netvirt.link, netvirt.ports.qemu, netvirt.capture.pcapng",

@@ -7,7 +7,6 @@ from typing import Any
 from daemons import carriers
 from daemons.state import Desired
 
-
 KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H#]yf7"[:40]  # one with "#" in it
 
 

@@ -1,4 +1,4 @@
-"""Storage as a user has it: pools, volumes and LUNs of a lab, a disk that is pulled out, the README's blocks, mistakes."""
+"""Storage as a user has it: pools, volumes, LUNs of a lab, a disk that is pulled out, the README's blocks, mistakes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from daemons.paths import LabPaths, lab_id
 from tests.support.nbd_guest import Guest
 from tests.support.peers import need
-from tests.support.user import BIN, inside, left_in, run, vfab
+from tests.support.user import BIN, free_port, inside, left_in, run, vfab
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -61,29 +62,30 @@ def change(folder: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-def guest(name: str) -> Guest:
-    row = vfab("lun", "show", name, "--json").json
-    return Guest(row["path"], name)
+@pytest.fixture
+def disk(folder: Path) -> Iterator[Guest]:
+    """LUN lun0 of lab disks, once that is up."""
+    made = Guest(LabPaths(lab_id("disks", folder / "disks.fab.yml")).nbd("p0", "lun0"), "lun0")
+    yield made
+    made.close()
 
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.img"))
 
 
-def test_a_life(folder: Path, home: Path) -> None:
+def test_a_life(folder: Path, home: Path, disk: Guest) -> None:
     assert vfab("up", "--dry-run", "disks").out.splitlines() == ["+ start p0: it is new", "+ start p1: it is new"]
     assert files(folder) == []
     first = vfab("up", "disks").out
     assert re.search(r"p0 +pool +up .* 3/3 members; LUNs lun0", first) and "Lab disks is up" in first
     assert files(folder) == ["a.img", "b.img", "c.img", "d.img", "e.img"]
     assert "Nothing to do" in vfab("up", "disks").out
-    disk = guest("lun0")
     disk.write((MIB := 1 << 20, b"kept" * 1024))
     vfab("down")
     assert left_in(home / "run") == [] and left_in(home / "state") == [] and len(files(folder)) == 5
     vfab("up", "disks")
     assert disk.read(MIB, 4096) == b"kept" * 1024
-    disk.close()
 
 
 def test_what_is_listed(folder: Path) -> None:
@@ -104,9 +106,8 @@ def test_what_is_listed(folder: Path) -> None:
     assert vfab("status", "--json").json["nodes"]["p0"]["luns"][0]["name"] == "lun0"
 
 
-def test_a_disk_is_pulled_out_and_another_put_in(folder: Path) -> None:
+def test_a_disk_is_pulled_out_and_another_put_in(folder: Path, disk: Guest) -> None:
     vfab("up", "disks")
-    disk = guest("lun0")
     disk.write((0, b"precious" * 512))
     os.unlink(folder / "b.img")
     told = until(lambda: (answer := vfab("status", code=None)).code == 1 and answer, what="the complaint")
@@ -124,24 +125,20 @@ def test_a_disk_is_pulled_out_and_another_put_in(folder: Path) -> None:
     vfab("down")
     vfab("up", "disks")
     assert disk.read(0, 4096) == b"precious" * 512 and disk.reconnects == 1
-    disk.close()
 
 
-def test_a_killed_process_is_back_and_the_guest_goes_on(folder: Path) -> None:
+def test_a_killed_process_is_back_and_the_guest_goes_on(folder: Path, disk: Guest) -> None:
     vfab("up", "disks")
-    disk = guest("lun0")
     for round in range(3):
         disk.write((round << 20, bytes([round]) * 4096))
         os.kill(vfab("ps", "--json").json["nodes"]["p0"]["pid"], signal.SIGKILL)
         assert disk.read(round << 20, 4096) == bytes([round]) * 4096
     until(lambda: vfab("status", code=None).code == 0, what="all up")
     assert disk.reconnects == 3
-    disk.close()
 
 
-def test_the_file_changes_while_it_runs(folder: Path) -> None:
+def test_the_file_changes_while_it_runs(folder: Path, disk: Guest) -> None:
     vfab("up", "disks")
-    disk = guest("lun0")
     disk.write((0, b"x" * 512))
     change(folder, "size: 100MiB", "size: 1GiB")
     change(
@@ -169,7 +166,6 @@ def test_the_file_changes_while_it_runs(folder: Path) -> None:
     told = vfab("up", "disks")
     assert f"pool p1 has left the lab; its data stays in {folder}/d.img, {folder}/e.img" in told.err
     assert {"d.img", "e.img"} < set(files(folder)) and set(vfab("pool", "--json").json) == {"p0"}
-    disk.close()
 
 
 def test_what_to_paste(folder: Path) -> None:
@@ -211,12 +207,6 @@ def test_over_tcp_for_everybody_here(folder: Path) -> None:
     assert "104857600" in run(need("nbdinfo"), "--size", uri).out
 
 
-def free_port() -> int:
-    from tests.support.user import free_port as free
-
-    return free()
-
-
 # --- without a lab
 
 
@@ -226,7 +216,7 @@ def test_a_pool_without_a_lab(folder: Path) -> None:
     assert made["volumes"] == [{"name": "v0", "size": 10 << 20, "grain": 32768, "raid": "raid1"}]
     for words, sentence in (
         (("pool", "create", "own", "x.img", "--size", "64MiB"), "x.img exists already: a member is never made over"),
-        (("volume", "create", "v0", "x.img", "y.img", "--size", "4KiB", "--raid", "linear"), "has a volume 'v0' already"),
+        (("volume", "create", "v0", "x.img", "y.img", "--size", "4KiB", "--raid", "raid0"), "has a volume 'v0'"),
         (("volume", "create", "v1", "x.img", "--size", "4KiB", "--raid", "linear"), "lacks 1 of 2 members"),
         (("volume", "create", "v1", "none.img", "--size", "4KiB", "--raid", "linear"), "there is no such file"),
         (("lun", "create", "l", "v0"), "a LUN is made by the lab file: write l: {volume: v0, nbd: true}"),
