@@ -7,7 +7,7 @@ An implementation provides the do_ methods of member.pxd and need not check anyt
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EAGAIN, EBADF, EDQUOT, EINVAL, EIO, ENOSPC, EROFS
+from libc.errno cimport EAGAIN, EBADF, EINVAL, EIO, EROFS
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
@@ -54,8 +54,7 @@ cdef class Member:
         if not self.opened or self.ended:
             return self.ended or EBADF
         number = self.do_sync()
-        if number != ENOSPC and number != EDQUOT:
-            self.ended = number
+        self.ended = number
         return number
 
     cdef int do_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil:

@@ -14,11 +14,11 @@ from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool.pool import SKIP, Pool, PoolError
-from storvirt.pool.tables import check
 from storvirt.pool.replay import log_is_there, replay
+from storvirt.pool.tables import check
 from storvirt.volume.map import PAGE
 
-MIN_EXTENTS = 6  # per member: reserve, log, metadata and some data
+MIN_EXTENTS = 8  # per member: log, metadata, what they need in reserve, and some data
 DEFAULT_EXTENT = 4 << 20
 MOST_EXTENTS = 8192  # in a whole pool, so that its table fits into a commit record
 
@@ -143,7 +143,7 @@ def _belongs(
         return False
     if one.newest < commit.durable and row.since <= commit.durable:
         raise PoolError(
-            f"member {name} is of an earlier time than the pool (commit {one.newest}, and {commit.durable} had been made "
+            f"member {name} is of an earlier time than the pool (commit {one.newest}; {commit.durable} had been made "
             "durable on it): it is an old copy, or lost writes; leave it out, and open the pool degraded"
         )
     return True

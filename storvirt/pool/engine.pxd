@@ -9,7 +9,8 @@ cdef class Engine(Reader):
     cdef public uint64_t sequence        # of the first entry of the record that is being made
     cdef readonly list freed             # (slab, slot) to be given back when the next checkpoint is durable
     cdef public object refusal           # BlockError that writes are answered with, None while there is room
-    cdef readonly bint moving            # content goes from the log to grains
+    cdef public bint tight               # no slab can be cut: every new slot is asked for
+    cdef readonly bint moving            # the grain that is being written needs no more space than there was before
     # the record that is being made; its payload is Reader.payload
     cdef bytearray entries
     cdef uint32_t entry_count, payload_blocks
@@ -30,7 +31,6 @@ cdef class Engine(Reader):
     cdef tuple _new_slot(self, Disk disk, const uint8_t *data)
     cdef bint _append(self, uint32_t length) except? True
     cdef int _gather(self, Disk disk, uint64_t grain, uint8_t *content, uint8_t *bad) except -1
-    cdef int _mend(self, Slab slab, uint32_t slot, const uint8_t[::1] content) except -1
     cdef int _forget_logged(self, Disk disk, uint64_t grain) except -1
     cdef int _add_entry(self, int kind, Disk disk, uint64_t where, uint64_t arg, uint32_t crc, const uint32_t *crcs,
                         uint32_t crc_count) except -1

@@ -9,6 +9,7 @@ class Engine(Reader):
     sequence: int
     freed: list[tuple[int, int]]
     refusal: BlockError | None
+    tight: bool
     moving: bool
     segment_keys: dict[int, list[int]]
     def __init__(self, host: Any) -> None: ...

@@ -125,6 +125,9 @@ cdef class Engine(Reader):
         cdef uint32_t crcs[256]
         self._room(ENTRY_BYTES + 4 * disk.blocks, 0)
         self._buffers(disk)
+        entry = disk.map.find(grain)
+        # Content of the log was accepted before, and what is overwritten gives a slot back.
+        self.moving = bad != NULL or (entry != NULL and entry.slab != 0)
         slab, slot = self._new_slot(disk, data)
         try:
             entry = disk.map.change(grain)
@@ -151,10 +154,12 @@ cdef class Engine(Reader):
         cdef uint32_t slot
         cdef uint64_t failed
         while True:
-            slab = disk.slab
-            slot = slab.take() if slab is not None else <uint32_t>NO_SLOT
+            slab = disk.slab if not self.tight else None
+            if slab is None:
+                slab = disk.slab = self.host.new_slab(disk)
+            slot = slab.take()
             if slot == NO_SLOT:
-                disk.slab = self.host.new_slab(disk)
+                disk.slab = None
                 continue
             failed = slab.write(slot, data, self.scratch)
             if failed:
@@ -307,11 +312,7 @@ cdef class Engine(Reader):
             return
         content, bad = bytearray(disk.grain), bytearray(disk.blocks)
         self._gather(disk, grain, content, bad)
-        self.moving = True
-        try:
-            self._write_grain(disk, grain, content, bad)
-        finally:
-            self.moving = False
+        self._write_grain(disk, grain, content, bad)
         self.counts["destaged"] += 1
 
     cdef int _gather(self, Disk disk, uint64_t grain, uint8_t *content, uint8_t *bad) except -1:
@@ -379,6 +380,7 @@ cdef class Engine(Reader):
         cdef bytearray content
         cdef uint32_t values[256]
         cdef uint32_t i
+        cdef uint64_t failed
         if entry != NULL and entry.birth >= sequence:
             return True
         if (slab is None or slab.use != DATA or slot >= slab.slots or slab.grain != disk.grain
@@ -390,7 +392,10 @@ cdef class Engine(Reader):
             content = bytearray(disk.grain)
             self._buffers(disk)
             if self._readable(disk, slab, slot, grain, grain_seed(disk.number, grain, sequence), values, content):
-                self._mend(slab, slot, content)
+                # Columns may have been lost that the others make up for. From now on any may be lost again.
+                failed = slab.rewrite(slot, content)
+                if failed:
+                    self.host.write_failed(slab, failed, slab.error)
             elif slab.unreadable(slot) <= slab.redundant:
                 return False
         if not slab.mark(slot):
@@ -418,13 +423,3 @@ cdef class Engine(Reader):
                 if crc32c(seed, content + offset, BLOCK_BYTES) != <uint32_t>~crcs[i]:
                     return False
         return True
-
-    cdef int _mend(self, Slab slab, uint32_t slot, const uint8_t[::1] content) except -1:
-        """Columns that the loss of power kept from being written are written: from now on any may be lost again."""
-        cdef uint64_t wrong = slab.differing(slot, content)
-        if wrong:
-            self.counts["mended"] += 1
-            wrong = slab.rewrite(slot, content, wrong)
-            if wrong:
-                self.host.write_failed(slab, wrong, slab.error)
-        return 0

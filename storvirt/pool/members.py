@@ -9,7 +9,7 @@ the same bytes, before there is another one; a member is out only when all other
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from storvirt.backing.errors import NO_SPACE, MemberError
 from storvirt.backing.member import Member
@@ -42,6 +42,10 @@ class Members:
         """A member is out, and recorded as such."""
         raise NotImplementedError
 
+    def bearable(self, lost: Set[int]) -> bool:
+        """Whether these members may be lost, too: the pool can be opened again and redundant volumes can be read."""
+        raise NotImplementedError
+
     def present(self) -> dict[int, Member]:
         """The members that are in, by number."""
         pairs = enumerate(zip(self.rows, self.members, strict=True))
@@ -60,14 +64,18 @@ class Members:
     def lose_all(self, reasons: Mapping[int, str]) -> None:
         """These members are out from now on, and all others say so before anything else is answered.
 
-        Raises Suspended, and then they are as before: if all members fail at once, it is not the members.
+        Raises Suspended, and then they are as before: if nothing would be left of the log, the map or a redundant
+        volume, to wait is better than to call them out. (Who knows better opens the pool degraded.)
         """
         reasons = {number: why for number, why in reasons.items() if self.rows[number].state == f.IN}
         if not reasons:
             return
-        if not self.present().keys() - reasons.keys():
+        if not self.present().keys() - reasons.keys() or not self.bearable(reasons.keys()):
+            names = ", ".join(map(self.member_name, reasons))
             why = next(iter(reasons.values()))
-            raise Suspended(f"pool {self.name} waits: no member of it can be written ({why}); it goes on when one can")
+            raise Suspended(
+                f"pool {self.name} waits: it can't do without {names} ({why}); it goes on when that is mended"
+            )
         before = {number: self.rows[number] for number in reasons}
         for number, row in before.items():
             self.rows[number] = row._replace(state=f.OUT, since=self.number + 1)
@@ -114,7 +122,7 @@ class Members:
             try:
                 member.write(f.RING_AT + self.number % f.RING_PLACES * f.RING_PLACE_SIZE, record)
             except MemberError as error:
-                if error.errno in NO_SPACE:
+                if error.errno in NO_SPACE and not member.ended:
                     raise Suspended(f"pool {self.name} waits: {error}; make room and it goes on") from None
                 failed[number] = str(error)
         self._unfinished = None
@@ -149,11 +157,9 @@ class Members:
 
         A loss here must be durable, too, before anything is promised: then sync again.
         """
-        for error in failed.values():
-            if error.errno in NO_SPACE:
-                raise Suspended(f"pool {self.name} waits: {error}; make room and it goes on")
         if failed:
-            # The kernel may have dropped what it could not write: this member is never believed again.
+            # The kernel may have dropped what it could not write, and says so once only: this member is never believed
+            # again, not even after ENOSPC.
             self.lose_all({place: f"fsync failed ({error})" for place, error in failed.items()})
         else:
             self.durable = max(self.durable, number)

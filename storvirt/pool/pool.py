@@ -7,6 +7,7 @@ Refuses to know: files (members are given), protocols, threads, clocks. Everythi
 from __future__ import annotations
 
 import errno
+from collections.abc import Set
 from typing import Any
 
 from storvirt.backing.errors import NO_SPACE
@@ -90,31 +91,40 @@ class Pool(Members):
     # --- what the engine asks for
 
     def new_slab(self, disk: Disk) -> Slab:
-        """Where new grains of a volume go: a slab with free slots, or one cut anew. Raises BlockError (ENOSPC)."""
-        row, found = disk.row, None
+        """Where new grains of a volume go: a slab with free slots, or one cut anew. Raises BlockError (ENOSPC).
+
+        The last slots are for grains that were there before: they need a slot more for a while, and give one back.
+        """
+        row, engine = disk.row, self.engine
         for attempt in range(2):
-            found = self._slab_with_room(f.DATA, row.profile, row.grain)
-            if found is not None:
-                return found
+            fits = self._slabs_with_room(f.DATA, row.profile, row.grain)
+            if fits and (engine.moving or sum(slab.free_slots for slab in fits) > room.SLACK):
+                return self._fullest(fits)
             try:
-                least = room.reserve(self, self.engine.moving)
-                return self._recorded(self.space.cut(self.engine.free_number(), row.profile, row.grain, self.rows, least))
+                cut = self.space.cut(engine.free_number(), row.profile, row.grain, self.rows, room.reserve(self))
             except NoSpace:
-                # What was freed since the last checkpoint can be used after the next one.
-                if attempt or not self.engine.freed:
-                    break
+                engine.tight = True
+            else:
+                engine.tight = False
+                return self._recorded(cut)
+            # What was freed since the last checkpoint can be used after the next one.
+            if attempt or not engine.freed:
+                break
             self.checkpoint()
         raise room.full(self)
 
-    def _slab_with_room(self, use: int, profile: int, grain: int) -> Slab | None:
-        fits = [
+    def _slabs_with_room(self, use: int, profile: int, grain: int) -> list[Slab]:
+        return [
             slab
             for slab in self.engine.all_slabs()
             if slab.use == use and slab.grain == grain and slab.free_slots and slab.tolerance >= 0
             and (use != f.DATA or slab.profile == profile)
         ]  # fmt: skip
-        # Whole ones first, then the fullest: so that others become empty and can be given back.
-        return min(fits, key=lambda slab: (bin(slab.missing).count("1"), slab.free_slots), default=None)
+
+    @staticmethod
+    def _fullest(slabs: list[Slab]) -> Slab:
+        """Whole ones first, then the fullest: so that others become empty and can be given back."""
+        return min(slabs, key=lambda slab: (bin(slab.missing).count("1"), slab.free_slots))
 
     def _cut_mirror(self, use: int) -> f.SlabRow:
         try:
@@ -149,7 +159,8 @@ class Pool(Members):
 
     def write_failed(self, slab: Slab, columns: int, number: int) -> None:
         """Some columns could not be written: their members are out when this returns. Raises Suspended."""
-        if number in NO_SPACE:
+        ended = any(member.ended for member in self.present().values())
+        if number in NO_SPACE and not ended:
             raise Suspended(f"pool {self.name} waits: its members' file system is full; make room and it goes on")
         why = f"a write failed ({errno.errorcode.get(number, number)})"
         self.lose_all({place[0]: why for column, place in enumerate(slab.places) if columns >> column & 1})
@@ -158,6 +169,16 @@ class Pool(Members):
         if 0 <= column < slab.width:
             key = (slab.places[column][0], what)
             self.member_counts[key] = self.member_counts.get(key, 0) + 1
+
+    def bearable(self, lost: Set[int]) -> bool:
+        gone = {number for number, row in enumerate(self.rows) if row.state != f.IN}
+        for slab in self.engine.all_slabs():
+            if slab.use == f.LOG or (slab.used and (slab.use == f.META or slab.redundant)):
+                missing = sum(place[0] in gone for place in slab.places)
+                more = sum(place[0] in lost - gone for place in slab.places)
+                if more and missing <= slab.redundant < missing + more:
+                    return False
+        return True
 
     def member_lost(self, number: int) -> None:
         for slab in self.engine.all_slabs():
@@ -240,9 +261,8 @@ class Pool(Members):
 
     def _store_page(self, page: bytes) -> f.PagePointer:
         while True:
-            slab = self._slab_with_room(f.META, 0, PAGE)
-            if slab is None:
-                slab = self._recorded(self._cut_mirror(f.META))
+            fits = self._slabs_with_room(f.META, 0, PAGE)
+            slab = self._fullest(fits) if fits else self._recorded(self._cut_mirror(f.META))
             slot = slab.take_slot()
             failed = slab.write_page(slot, page)
             if failed:

@@ -38,7 +38,7 @@ cdef class Reader:
         self.index = LogIndex()
         self.disks, self.slabs, self.to_heal = {}, [None], set()
         self.counts = {"healed": 0, "unhealed": 0, "degraded-reads": 0, "records": 0, "log-bytes": 0,
-                       "destaged": 0, "mended": 0}
+                       "destaged": 0}
         self.payload = bytearray()
         self.block_buffer = <uint8_t *>calloc(1, BLOCK_BYTES)
         if self.block_buffer == NULL:

@@ -33,16 +33,17 @@ class Progress(NamedTuple):
 class Replace:
     """Move everything that member `number` holds, or held, to a new member. The old one is read as long as it is there.
 
-    member: empty, of any size; ident: 16 bytes. Where the new member has no room, other members take columns.
+    member: empty, of any size; ident: 16 bytes; or the number of one that is in: a job that was cut short goes on.
+    Where the new member has no room, other members take columns.
     Raises PoolError, NoSpace is one sentence of it; Suspended from step().
     """
 
-    def __init__(self, pool: Pool, number: int, member: Member, ident: bytes) -> None:
-        if not 0 <= number < len(pool.rows) or pool.rows[number].state not in (f.IN, f.OUT):
+    def __init__(self, pool: Pool, number: int, member: Member | int, ident: bytes = b"") -> None:
+        if not 0 <= number < len(pool.rows) or pool.rows[number].state not in (f.IN, f.OUT) or number == member:
             raise PoolError(f"pool {pool.name} has no member number {number} that could be replaced")
         self.pool = pool
         self.old = number
-        self.new = add_member(pool, member, ident)
+        self.new = member if isinstance(member, int) else add_member(pool, member, ident)
         pool.space.leaving.add(number)
         pool.engine.forget_current_slabs()
         self._homes: dict[int, f.Column] = {}  # where a slab's column is being rebuilt

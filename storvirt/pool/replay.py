@@ -4,8 +4,9 @@ applying them. The crash story is in storvirt/pool/__init__.
 Knows: segments, records, where the log ends and what a hole in it means. Refuses to know: which members belong to the
 pool (assemble.py), what an entry does to tables (engine.pyx).
 
-Everything that is written here lies where the log or an unflushed grain lies already, and is what should lie there: a
-crash in the middle leaves it as it was or better.
+What was not flushed is written again where it lies, on all copies and columns, and with the same bytes: some may have
+lost it with the power, or to an fsync that failed before the process ended (the kernel calls such pages clean, and the
+next fsync says that all is well). A crash in the middle leaves it as it was or better.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from storvirt.pool.slab import Slab
 
 
 class Logged(NamedTuple):
-    """One record of the log: the number of its first entry, where its payload begins and it ends in the segment."""
+    """One record of the log: the number of its first entry, a copy of its segment that has it, where it begins in the
+    segment, where its payload, and where it ends."""
 
     first: int
     entries: list[Entry]
     segment: Slab
+    copy: int
+    start: int
     payload: int
     end: int
 
@@ -62,7 +66,7 @@ def replay(pool: Pool, commit: f.Commit, degraded: bool) -> None:
             at, expected = record.end, expected + len(record.entries)
         last = max(last, expected)
         ends[row.slab] = max(at, 1)
-        if at < row.end and row.end > 1 or not row.end:
+        if (at < row.end and row.end > 1) or not row.end:
             if _flushed_beyond(pool, commit, slab, at) > expected:
                 _damaged(pool, row, at, degraded)
             elif row.end:
@@ -70,6 +74,8 @@ def replay(pool: Pool, commit: f.Commit, degraded: bool) -> None:
     for record in records:
         durable = max([durable, *(entry.where for entry in record.entries if entry.kind == FLUSHED)])
     for record in records:
+        if record.first + len(record.entries) > durable:
+            _spread(pool, record)
         _apply(pool, record, commit.sequence, durable)
     # Nothing is ever appended behind what was found here, and what lies there is never read.
     pool.segments = [row._replace(end=ends.get(row.slab, 1)) for row in pool.segments]
@@ -103,21 +109,24 @@ def _apply(pool: Pool, record: Logged, checkpointed: int, durable: int) -> None:
                 )
 
 
+def _spread(pool: Pool, record: Logged) -> None:
+    """All copies have the record from now on."""
+    slab, data = record.segment, record.segment.piece(record.copy, record.start, record.end - record.start)
+    if data is None:
+        raise PoolError(f"pool {pool.name}: what was read from its log a moment ago can't be read any more")
+    for copy in range(slab.width):
+        error = slab.put_piece(copy, record.start, data)
+        if error:
+            pool.write_failed(slab, 1 << copy, error)
+
+
 def _record_at(pool: Pool, slab: Slab, at: int, expected: int) -> Logged | None:
-    """The whole record that begins here, from now on whole on all copies; None at the end of the log."""
+    """The whole record that begins here on any copy; None at the end of the log."""
     for copy in range(slab.width):
         data = _whole(pool, slab, copy, at, expected)
-        if data is None:
-            continue
-        parsed = parse(data)
-        if parsed is None:
-            continue
-        for other in range(slab.width):
-            if other != copy and slab.piece(other, at, len(data)) not in (None, data):
-                error = slab.put_piece(other, at, data)
-                if error:
-                    pool.write_failed(slab, 1 << other, error)
-        return Logged(expected, parsed[0], slab, at + parsed[1], at + len(data))
+        parsed = parse(data) if data is not None else None
+        if data is not None and parsed is not None:
+            return Logged(expected, parsed[0], slab, copy, at, at + parsed[1], at + len(data))
     return None
 
 

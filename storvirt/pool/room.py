@@ -4,7 +4,7 @@ Knows: limits, and which work keeps within them. Refuses to know: how content is
 
 A pool that is full refuses writes with ENOSPC, before they are in the log; trims are always taken, and make room. For
 that data never takes the last extents: they are for the log's full length, for a second copy of the whole map (it is
-written to new space), and one more to move content from the log through, if all of it overwrites what was there.
+written to new space), and one more to write through what overwrites other content, whose slot comes back only later.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ DIRTY_LEAVES = 1024  # pages of the map that may wait for a checkpoint
 # Slots that may wait for a checkpoint to be used again: 128 MiB of the default grains. Space that was in use lately is
 # in the page cache, fresh space is not: on tmpfs here, rewriting a volume in order went from 0.5 to 2.2 GB/s by it.
 FREED_SLOTS = 4096
+SLACK = 16  # slots of a kind that only grains which were there before may take
 AT_ONCE = 256  # grains moved in one step
 # Extents of data for which a slab of pages is kept: the densest map (grains of 4 KiB) needs a page of 16 KiB for
 # 3.2 MiB, twice.
@@ -41,14 +42,14 @@ def most_segments(pool: Pool) -> int:
     return limit + max(1, limit // 2)
 
 
-def reserve(pool: Pool, moving: bool) -> int:
-    """Extents that data must leave free on each member. moving: the data comes from the log."""
+def reserve(pool: Pool) -> int:
+    """Extents that data must leave free on each member; one less for what was accepted before (engine.moving)."""
     usable = sum(row.state == f.IN for row in pool.rows)
     extents = sum((row.size - f.EXTENTS_AT) // pool.extent for row in pool.rows if row.state == f.IN)
     pages = 1 + extents // DATA_FOR_PAGES - sum(slab.use == f.META for slab in pool.engine.all_slabs())
-    segments = most_segments(pool) + 1 - len(pool.segments)
-    mirrored = (max(pages, 0) + max(segments, 0)) * min(pool.copies, usable)
-    return -(-mirrored // max(usable, 1)) + (0 if moving else 1)
+    segments = most_segments(pool) + 2 - len(pool.segments)
+    mirrored = (max(pages, 0) + max(segments, 1)) * min(pool.copies, usable)
+    return -(-mirrored // max(usable, 1)) + (0 if pool.engine.moving else 1)
 
 
 def make_room(pool: Pool) -> None:

@@ -185,19 +185,11 @@ cdef class Slab:
                 wrong |= <uint64_t>1 << column
         return wrong
 
-    def rewrite(self, uint32_t slot, const uint8_t[::1] content not None, uint64_t columns):
-        """Write these columns of a slot whose whole content is given; returns a bit for each that failed."""
-        cdef bytearray buffer = bytearray(self.column)
-        cdef uint8_t *b = buffer
-        cdef uint64_t failed = 0
-        cdef int column
-        self.error = 0
-        for column in range(self.width):
-            if columns >> column & 1:
-                self._expected(column, &content[0], b)
-                if self._write_column(slot, column, b):
-                    failed |= <uint64_t>1 << column
-        return failed
+    def rewrite(self, uint32_t slot, const uint8_t[::1] content not None):
+        """Write a slot that was written before again; returns a bit for each column that failed."""
+        cdef bytearray grain = bytearray(self.data * self.column), scratch = bytearray(2 * self.column)
+        grain[: self.grain] = content
+        return self.write(slot, grain, scratch)
 
     def unreadable(self, uint32_t slot):
         """How many columns of a slot can't be read."""

@@ -74,7 +74,7 @@ class Space:
     def cut(
         self, slab: int, profile: int, grain: int, members: Sequence[MemberRow], reserve: int, copies: int = 2
     ) -> SlabRow:
-        """A new slab for data: of members that are in, those with most free extents; where they are too few, the missing
+        """A new slab for data: of members that are in, those with most free extents; where these are few, the missing
         ones keep their column, as far as the profile can do without. reserve: extents that stay free on each member.
         Raises NoSpace.
         """

@@ -21,7 +21,7 @@ BLOCK = 4096
 _HEAD = struct.Struct("<4sIIIQ")
 _POINTER = struct.Struct("<IIIIQ")
 PER_PAGE = (PAGE_BYTES - PAGE_HEAD) // _POINTER.size
-DEFAULT_LIMIT = 4096     # leaves, 64 MiB
+DEFAULT_LIMIT = 2048     # leaves, 32 MiB: with them stord stays under 60 MiB, whatever the size of a volume
 
 
 cdef class Leaf:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tools.bench import blk_kernels, blk_nbd, net_memory, net_zmq, processes
+from tools.bench import blk_disk, blk_kernels, blk_nbd, blk_raid, net_memory, net_zmq, proc_stord, processes
 from tools.bench.rows import Row, line, machine, write_json, write_markdown
 
 FAMILIES = {
     "blk/memory": blk_kernels.rows,
-    "blk/tmpfs": blk_nbd.rows,
+    "blk/tmpfs/nbd": blk_nbd.rows,
+    "blk/tmpfs/raid5": blk_raid.rows_tmpfs,
+    "blk/disk/nbd": blk_disk.rows,
+    "blk/disk/raid5": blk_raid.rows_disk,
     "net/memory": net_memory.rows,
     "net/zmq": net_zmq.rows,
     "proc": processes.rows,
+    "proc/idle/stord": proc_stord.rows,
 }
 
 

@@ -15,7 +15,7 @@ _LOOK_SECONDS = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("node", metavar="NODE", help="a switch, hostd, or fabricd (the controller)")
+    parser.add_argument("node", metavar="NODE", help="a switch, a pool, hostd, or fabricd (the controller)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what is written later, until Ctrl-C")
 
 

@@ -9,7 +9,7 @@ from tools.output import print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("node", metavar="NODE", help="a switch, or hostd")
+    parser.add_argument("node", metavar="NODE", help="a switch, a pool, or hostd")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -108,5 +108,5 @@ def complaints(value: dict[str, Any]) -> list[str]:
             found.append(f"{name} does not answer: {row['silent']}")
         elif row.get("down"):
             found.append(f"{name}: no link at {', '.join(row['down'])}")
-        found += row.get("problems", ())
+        found += [problem for problem in row.get("problems", ()) if problem not in row["problem"]]
     return found
