@@ -6,20 +6,15 @@ Refuses to know: what happens to a block (storvirt), when background work has it
 
 from __future__ import annotations
 
-import argparse
-import os
-import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from daemons import stord_config, stord_jobs, stord_report
-from daemons.control import ControlServer, Reply
+from daemons.control import Handler, Reply
+from daemons.daemon import serve
 from daemons.errors import UserError
-from daemons.launcher import raise_file_limit
-from daemons.locks import Lock
 from daemons.loop import Loop
 from daemons.stord_config import Config, WantedLun, WantedVolume
 from daemons.stord_keeper import Keeper
@@ -150,6 +145,12 @@ class Stord:
         keeper.task = stord_jobs.begin_scrub(keeper)
         reply.done(keeper.task.row())
 
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """The control operations."""
+        operations = ("configure", "status", "flush", "checkpoint", "replace", "scrub", "stop")
+        return {name: getattr(self, name) for name in operations}
+
     # --- the end
 
     def stop(self, args: dict[str, Any], reply: Reply) -> None:
@@ -167,30 +168,12 @@ class Stord:
         else:
             self.keeper.end(self.loop.stop)
 
+    def close(self) -> None:
+        """All is closed by end()."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="stord", description="One pool; started by fabricd.")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--control-fd", type=int, required=True, help="a listening unix socket")
-    parser.add_argument("--lock", required=True, help="held as long as this process lives")
-    options = parser.parse_args(argv)
-    os.umask(0o077)
-    lock = Lock(options.lock)
-    if not lock.take():
-        print(f"pool {options.name} runs already (pid {lock.holder()} holds {options.lock})", file=sys.stderr)
-        return 1
-    raise_file_limit()
-    loop = Loop()
-    daemon = Stord(loop, options.name)
-    operations = ("configure", "status", "flush", "checkpoint", "replace", "scrub", "stop")
-    handlers = {name: getattr(daemon, name) for name in operations}
-    server = ControlServer(loop, socket.socket(fileno=options.control_fd), handlers)
-    loop.on_signal(signal.SIGTERM, daemon.end)
-    loop.on_signal(signal.SIGINT, daemon.end)
-    loop.run()
-    server.close()
-    lock.release()
-    return 0
+    return serve("stord", "pool", Stord, argv)
 
 
 if __name__ == "__main__":

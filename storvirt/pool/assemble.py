@@ -73,13 +73,14 @@ class Found(NamedTuple):
         return max(self.ring, default=-1)
 
 
-def open_pool(members: Sequence[Member], *, degraded: bool = False) -> Pool:
+def open_pool(members: Sequence[Member], *, degraded: bool = False, read_only: bool = False) -> Pool:
     """Assemble a pool and replay its log. Raises PoolError with one sentence; Suspended while the host is in trouble.
 
     degraded: go on although members are missing that the newest record calls in (as far as redundancy reaches), or
-    although flushed writes are lost in a damaged log.
+    although flushed writes are lost in a damaged log. read_only: of the members nothing is kept that is written to them
+    (storvirt.backing.overlay), so that features which only writing must know do not matter.
     """
-    found = [look(member) for member in members]
+    found = [look(member, read_only) for member in members]
     _same_pool(found)
     newest = max(found, key=lambda one: one.newest)
     if newest.newest < 0:
@@ -149,9 +150,9 @@ def _belongs(
     return True
 
 
-def look(member: Member) -> Found:
+def look(member: Member, read_only: bool = False) -> Found:
     """What a member says of itself. Raises PoolError."""
-    super_ = _superblock(member)
+    super_ = _superblock(member, read_only)
     if member.size < super_.size:
         raise PoolError(f"member {member.name} is cut short: it has {member.size} bytes of {super_.size}")
     ring = {}
@@ -168,7 +169,7 @@ def look(member: Member) -> Found:
     return Found(member, super_, ring)
 
 
-def _superblock(member: Member) -> f.Superblock:
+def _superblock(member: Member, read_only: bool) -> f.Superblock:
     problem = ""
     for at in (0, f.SUPER_SIZE):
         try:
@@ -178,7 +179,7 @@ def _superblock(member: Member) -> f.Superblock:
             continue
         except MemberError as error:
             raise PoolError(str(error)) from None
-        if not f.writable(super_):
+        if not read_only and not f.writable(super_):
             raise PoolError(f"{member.name}: it uses features that this program may not write; a newer virtfab can")
         return super_
     raise PoolError(f"{member.name}: {problem}")

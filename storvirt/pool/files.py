@@ -84,7 +84,7 @@ class Pool:
             raise PoolError("none of the pool's files is there")
         members = open_all(texts, read_only)
         try:
-            return cls(open_pool(members, degraded=degraded), read_only)
+            return cls(open_pool(members, degraded=degraded, read_only=read_only), read_only)
         except BaseException:
             close_all(members)
             raise

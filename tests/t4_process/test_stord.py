@@ -267,7 +267,8 @@ def test_a_full_file_system_is_waited_out(folder: Path, small: Path, killed: boo
         running.load.verify()
         until(lambda: stord.status()["problems"] == [], what="no problem any more")
         assert set(members(stord).values()) == {"in"}
-        assert stord.log.read_text().count("make room") == 1
+        # Each process says it once; the second one perhaps not at all, if it came up into an enlarged file system.
+        assert stord.log.read_text().count("make room") in ((1, 2) if killed else (1,))
     finally:
         guest.close()
         other.close()
