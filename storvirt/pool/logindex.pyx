@@ -28,6 +28,23 @@ cdef class LogIndex:
     def __len__(self):
         return self.count
 
+    # --- for looking, not for speed
+
+    def entry(self, uint64_t key):
+        """(sequence, segment, place, crc, kind), or None."""
+        cdef logged_t *found = self.find(key)
+        return None if found == NULL else (found.sequence, found.segment, found.place, found.crc, found.kind)
+
+    def set_entry(self, uint64_t key, uint64_t sequence, uint32_t segment, uint32_t place, uint32_t crc, uint32_t kind):
+        cdef logged_t *slot = self.put(key)
+        slot.sequence, slot.segment, slot.place, slot.crc, slot.kind = sequence, segment, place, crc, kind
+
+    def forget(self, uint64_t key):
+        """False when it was not there."""
+        return self.drop(key)
+
+    # --- in C
+
     cdef logged_t *find(self, uint64_t key) noexcept nogil:
         cdef uint64_t i = _home(key, self.shift)
         while self.slots[i].key != 0:

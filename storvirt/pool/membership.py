@@ -11,7 +11,8 @@ from storvirt.pool.pool import Pool, PoolError
 
 
 def add_member(pool: Pool, member: Member, ident: bytes) -> int:
-    """A new member, empty: what it held is gone. Returns its number. Raises PoolError, Suspended."""
+    """A new member, empty: what it held is gone. Returns its number. Raises PoolError,
+    MemberError; Suspended, and then it is no member."""
     number = next((n for n, row in enumerate(pool.rows) if row.state == f.REMOVED), len(pool.rows))
     if number == f.MAX_MEMBERS:
         raise PoolError(f"pool {pool.name} has {f.MAX_MEMBERS} members, which is the most")
@@ -21,6 +22,7 @@ def add_member(pool: Pool, member: Member, ident: bytes) -> int:
     super_ = f.Superblock(pool.pool_id, ident, number, member.size, pool.extent, pool.name)
     member.write(f.RING_AT, bytes(f.RING_PLACES * f.RING_PLACE_SIZE))
     member.write(0, f.pack_superblock(super_) * 2)
+    member.sync()  # no record may call in a member that can't be recognised
     row = f.MemberRow(ident, f.IN, member.size, pool.number + 1)
     if number == len(pool.rows):
         pool.rows.append(row)
@@ -30,6 +32,11 @@ def add_member(pool: Pool, member: Member, ident: bytes) -> int:
         pool.rows[number] = row
         pool.members[number] = member
         pool.space.renew_member(number, member.size)
-    pool.write_commit()
-    pool.sync_members()
+    try:
+        pool.write_commit()
+        pool.sync_members()
+    except BaseException:
+        pool.rows[number] = row._replace(state=f.REMOVED)
+        pool.members[number] = None
+        raise
     return number

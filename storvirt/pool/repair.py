@@ -236,6 +236,6 @@ class Scrub:
             names = [pool.member_name(place[0]) for i, place in enumerate(slab.places) if wrong >> i & 1]
             self.healed += 1
             self.found.append(f"grain {grain} of volume {disk.row.name} was bad on {', '.join(names) or 'a member'}")
-            pool.engine.to_heal.discard((volume, grain))
             pool.make_room()
             pool.engine.destage(disk, grain)
+            pool.engine.to_heal.discard((volume, grain))  # what destaging read was noted again

@@ -124,6 +124,11 @@ cdef class Slab:
         cdef bytearray data = bytearray(self.column)
         return None if self.read_column(slot, column, 0, self.column, data) else bytes(data)
 
+    def read_slot(self, uint32_t slot, uint32_t offset, uint32_t length, uint64_t without):
+        """Bytes of a grain, columns in `without` and those that are out reconstructed; None if they can't be."""
+        cdef bytearray data = bytearray(length), scratch = bytearray(self.column)
+        return None if self.read_without(slot, offset, length, data, scratch, without) else bytes(data)
+
     def piece(self, int column, uint32_t at, uint32_t length):
         """Bytes of an extent (segments of the log), or None if they can't be read."""
         cdef bytearray data = bytearray(length)

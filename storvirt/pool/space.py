@@ -95,7 +95,7 @@ class Space:
             raise NoSpace
         # Parity stands in the last column: turn, so that every member gets its share of it.
         turn = slab % len(chosen)
-        chosen = chosen[turn:] + chosen[:turn]
+        chosen = sorted(chosen)[turn:] + sorted(chosen)[:turn]
         columns = tuple(Column(n, self.take(n)) for n in chosen)
         return SlabRow(slab, DATA, profile, layout.k, grain, columns)
 

@@ -1,4 +1,4 @@
-"""The pool's bytes: superblock, commit record, log record; both ways, cut, flipped, hostile; and what is refused why."""
+"""The pool's bytes: superblock, commit record, log record; both ways, cut, flipped, hostile; what is refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMMIT = f.Commit(
     durable=70,
     sequence=(1 << 40) + 5,
     next_volume=4,
-    members=tuple(f.MemberRow(bytes([n]) * 16, state, 64 * MIB, 9) for n, state in enumerate((f.IN, f.OUT, f.IN, f.IN))),
+    members=tuple(f.MemberRow(bytes([n]) * 16, f.OUT if n == 1 else f.IN, 64 * MIB, 9) for n in range(4)),
     slabs=(
         f.SlabRow(1, f.LOG, f.RAID1, 1, MIB, (f.Column(0, 0), f.Column(2, 0))),
         f.SlabRow(2, f.META, f.LINEAR, 1, PAGE, (f.Column(3, 1),)),
@@ -108,7 +108,7 @@ def flagged(**flags: int) -> list[MemoryMember]:
     """A pool of one member whose superblock, both copies of it, has these features."""
     member = MemoryMember(24 * MIB, "m0")
     format_pool([member], name="p", pool_id=POOL, member_ids=[MEMBER], extent=MIB)
-    super_ = f.unpack_superblock(member.read(0, 4096))._replace(**flags)
+    super_ = f.unpack_superblock(member.read(0, 4096))._replace(**flags)  # type: ignore[arg-type]
     member.write(0, f.pack_superblock(super_) * 2)
     return [member]
 
@@ -183,33 +183,33 @@ def test_hostile_counts_with_a_fitting_checksum(at: int, value: int) -> None:
 
 
 TABLES = [
-    (dict(members=()), "member table"),
-    (dict(members=(f.MemberRow(bytes(16), 9, MIB, 1),)), "member table"),
-    (dict(slabs=(*COMMIT.slabs, COMMIT.slabs[0])), "twice"),
-    (dict(slabs=(COMMIT.slabs[0], COMMIT.slabs[0]._replace(slab=5))), "extent is in its table twice"),
-    (dict(volumes=(*COMMIT.volumes, COMMIT.volumes[0])), "twice"),
-    (dict(next_volume=3), "volume 3 has a number"),
-    (dict(segments=(f.SegmentRow(9, 1, 0),)), "segment 9"),
-    (dict(segments=(f.SegmentRow(1, 1, MIB + 1),)), "segment 1"),
+    ({"members": ()}, "member table"),
+    ({"members": (f.MemberRow(bytes(16), 9, MIB, 1),)}, "member table"),
+    ({"slabs": (*COMMIT.slabs, COMMIT.slabs[0])}, "twice"),
+    ({"slabs": (COMMIT.slabs[0], COMMIT.slabs[0]._replace(slab=5))}, "extent is in its table twice"),
+    ({"volumes": (*COMMIT.volumes, COMMIT.volumes[0])}, "twice"),
+    ({"next_volume": 3}, "volume 3 has a number"),
+    ({"segments": (f.SegmentRow(9, 1, 0),)}, "segment 9"),
+    ({"segments": (f.SegmentRow(1, 1, MIB + 1),)}, "segment 1"),
 ]
 SLABS = [
-    dict(slab=0),
-    dict(slab=1 << 30),
-    dict(use=7),
-    dict(profile=99),
-    dict(data=0),
-    dict(data=4),
-    dict(grain=0),
-    dict(grain=12288),
-    dict(columns=()),
-    dict(columns=tuple(f.Column(n, 5) for n in (0, 1, 2, 9))),
-    dict(columns=(*COMMIT.slabs[2].columns[:3], f.Column(2, 30))),
-    dict(columns=tuple(f.Column(n, 56) for n in range(4))),
-    dict(use=f.META),
+    {"slab": 0},
+    {"slab": 1 << 30},
+    {"use": 7},
+    {"profile": 99},
+    {"data": 0},
+    {"data": 4},
+    {"grain": 0},
+    {"grain": 12288},
+    {"columns": ()},
+    {"columns": tuple(f.Column(n, 5) for n in (0, 1, 2, 9))},
+    {"columns": (*COMMIT.slabs[2].columns[:3], f.Column(2, 30))},
+    {"columns": tuple(f.Column(n, 56) for n in range(4))},
+    {"use": f.META},
 ]
 VOLUMES = [
-    dict(volume=0), dict(name=""), dict(profile=0), dict(grain=0), dict(grain=2048), dict(grain=5000), dict(size=0),
-    dict(size=4095), dict(size=1 << 60), dict(levels=7),
+    {"volume": 0}, {"name": ""}, {"profile": 0}, {"grain": 0}, {"grain": 2048}, {"grain": 5000}, {"size": 0},
+    {"size": 4095}, {"size": 1 << 60}, {"levels": 7},
 ]  # fmt: skip
 
 

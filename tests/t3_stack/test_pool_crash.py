@@ -203,6 +203,7 @@ def test_the_host_is_in_trouble_for_a_while(pool_name: str, number: int, call: s
     everybody = call == "sync" or number == errno.EIO  # a sync that fails ends a member: nothing goes on after it
 
     def script(pool: Pool, story: Story, dice: random.Random) -> None:
+        between: list[Callable[[], object]] = [pool.checkpoint, pool.flush, pool.new_segment, bool]
         for _ in range(6):
             name = dice.choice(list(story.kinds))
             disk = volume(pool, name)
@@ -214,7 +215,7 @@ def test_the_host_is_in_trouble_for_a_while(pool_name: str, number: int, call: s
                 offset = dice.randrange(MIB // 2 // length) * length
                 data = dice.randbytes(length)
                 try:
-                    dice.choice([pool.checkpoint, pool.flush, pool.new_segment, lambda: None])()
+                    dice.choice(between)()
                     story.write(disk, name, offset, data)
                 except Suspended:
                     fault.times = 0

@@ -1,7 +1,7 @@
 """Makes the golden image beside it: a pool of format version 1, killed with content in its log, in grains, and holes.
 
-Run it only for a new format version, in a new folder: `python -m tests.golden.pool-v1.make` is how this one was made, and
-test_pool_golden.py opens what it made for ever.
+Run it only for a new format version, in a new folder: `python tests/golden/pool-v1/make.py` is how this one was made,
+and test_pool_golden.py opens what it made for ever.
 """
 
 from __future__ import annotations

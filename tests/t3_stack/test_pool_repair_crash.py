@@ -1,0 +1,126 @@
+"""Replacing a member and scrubbing, under writes, crashed at any moment: nothing is lost, and the job begins again."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from storvirt.backing.member import PythonMember
+from storvirt.pool import format as f
+from storvirt.pool.pool import Pool, PoolError
+from storvirt.pool.repair import Replace, Scrub
+from tests.support.crashdisk import Crash, CrashDisk
+from tests.support.poolrig import EXTENT, MEMBER, MIB, Kind, Story, audit, contents, formatted, reopen, volume
+from tests.support.simfile import SimFile
+
+LONG = bool(os.environ.get("VFAB_LONG"))
+KINDS = (Kind("raid5", MIB), Kind("raid1", MIB, 4096))
+IDENT = b"the new one's id"
+
+
+def begin(seed: int, gone: bool) -> tuple[CrashDisk, Story, Pool, random.Random]:
+    """A pool with content in grains and in the log; its member 1 is missing, or there."""
+    files: dict[str, int | SimFile] = {**formatted(4, KINDS), "new": MEMBER}
+    disk, dice = CrashDisk(files, seed), random.Random(seed)
+    story = Story(disk, KINDS)
+    old = [name for name in disk.members if name != "new" and not (gone and name == "m1")]
+    pool = reopen({name: disk.members[name] for name in old}, degraded=gone)
+    for name in story.kinds:
+        story.write(volume(pool, name), name, 0, dice.randbytes(5 * 65536))
+    for _ in range(4):
+        some_writes(pool, story, dice)
+    pool.checkpoint()
+    some_writes(pool, story, dice)
+    return disk, story, pool, dice
+
+
+def some_writes(pool: Pool, story: Story, dice: random.Random) -> None:
+    for name, kind in story.kinds.items():
+        length = dice.choice([512, 4096, kind.grain, 3 * kind.grain])
+        story.write(volume(pool, name), name, dice.randrange((MIB // 2 - length) // 512) * 512, dice.randbytes(length))
+
+
+def opened(crash: Crash) -> Pool:
+    """With the files that make a pool: without a new one that is no member yet, or an old one that is none any more."""
+    for without in ((), ("new",), ("m1",), ("new", "m1")):
+        try:
+            return reopen(crash.members(without=without), degraded="m1" in without)
+        except PoolError:
+            continue
+    raise AssertionError("no set of the files makes a pool")
+
+
+def moments(disk: CrashDisk, seed: int, most: int) -> Iterator[Crash]:
+    step = 1 if LONG else max(1, disk.boundaries // most)
+    for boundary in range(seed % step, disk.boundaries, step):
+        found = list(disk.crashes(exhaustive_below=2, samples=3, at={boundary}))
+        yield from found if LONG else random.Random(boundary).sample(found, 1)
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["lost", "readable"])
+@pytest.mark.parametrize("seed", range(8) if LONG else range(2))
+def test_a_member_is_replaced(seed: int, gone: bool) -> None:
+    disk, story, pool, dice = begin(seed, gone)
+    job = Replace(pool, 1, disk.members["new"], IDENT)
+    while job.step():
+        some_writes(pool, story, dice)
+        if dice.random() < 0.1:
+            pool.checkpoint()
+    some_writes(pool, story, dice)
+    audit(pool)
+    for crash in moments(disk, seed, 40):
+        with crash:
+            finish(crash, story)
+
+
+def finish(crash: Crash, story: Story) -> None:
+    """Opened after a crash: the content is right; a job that was not finished is done again; then any may be lost."""
+    pool = opened(crash)
+    found = contents(pool)
+    assert not story.allowed(crash.kind, crash.marks).differences(found)
+    audit(pool)
+    by_name = {member.name: number for number, member in pool.present().items()}
+    if pool.rows[1].state != f.REMOVED and "new" in by_name:
+        job = Replace(pool, 1, by_name["new"])
+        while job.step():
+            pass
+        assert contents(pool) == found
+        audit(pool)
+    if len(pool.present()) == 4:
+        pool.lose(sorted(pool.present())[crash.boundary % 4], "pulled out")
+        assert contents(pool) == found
+
+
+@pytest.mark.parametrize("seed", range(8) if LONG else range(2))
+def test_a_scrub_mends_what_lies(seed: int) -> None:
+    disk, story, pool, dice = begin(seed, False)
+    rotten = 0
+    for slab in pool.engine.all_slabs():
+        for place in slab.places:
+            for slot in slab.in_use() if place.member == 2 and slab.use != f.LOG else ():
+                at = f.EXTENTS_AT + place.extent * EXTENT + slot * slab.column + dice.randrange(8) * 512
+                disk.members["m2"].write(at, dice.randbytes(512))
+                rotten += 1
+    expected = contents(pool)
+    scrub = Scrub(pool)
+    while scrub.step():
+        some_writes(pool, story, dice)
+        expected = contents(pool)
+    assert 0 < scrub.healed <= rotten and not scrub.lost
+    assert contents(pool) == expected
+    again = Scrub(pool)
+    while again.step():
+        pass
+    assert not again.found
+    audit(pool)
+    for lost in ("m0", "m1", "m3"):
+        left = {name: PythonMember(file.copy(), name) for name, file in disk.files.items() if name not in ("new", lost)}
+        assert contents(reopen(left, degraded=True)) == expected
+    for crash in moments(disk, seed, 15):
+        with crash:
+            after = opened(crash)
+            assert not story.allowed(crash.kind, crash.marks).differences(contents(after))
+            audit(after)
