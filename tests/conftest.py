@@ -23,6 +23,10 @@ from daemons import process as processes
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 TIME_LIMIT = 120
+
+# Started in the background of a shell, SIGINT is ignored, and so it would be by the commands whose Ctrl-C is tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 GRACE = 4.0
 
 
