@@ -19,22 +19,29 @@ read-modify-write of a stripe, no write hole, and no difference between healthy 
 - *Log*: records in segments (extents mirrored on one member more than the pool's volumes may lose). A record is
   `header | payload | crc`; the crc covers pool, segment, sequence number and content. Kinds: BLOCKS (4 KiB blocks
   written by small requests, with payload), SWITCH (grain g is now at slot s, with its CRCs; no payload), ZERO (blocks
-  or grains that are trimmed), FLUSHED (all records below n had been made durable).
-- *Checkpoint*: dirty pages are written to new space, everything is made durable, then one *commit record* is written to
-  the ring on every member: number, hash of its parent, member table with states, roots, where the log begins, crc.
+  or grains that are trimmed), FLUSHED (all records below n had been made durable; part of the next record, if any).
+- *Checkpoint*: dirty pages are written to new space, everything is made durable, then one *commit record* is written
+  to the ring on every member: number, hash of its parent, the newest number known to be durable on all members, member
+  table with states, roots, where the log begins, crc. A number is bound to its bytes for ever: a record that only some
+  members have is written to the others, with the same bytes, before there is another one.
 
 # Reading
 A block's newest content is: its newest live BLOCKS or ZERO record if there is one (in-memory index), else its grain's
-slot, else zeros. A log block of sequence n is *live* if n is greater than the birth of its grain's map entry.
+slot, else zeros. A log block of sequence n is *live* if n is greater than the birth of its grain's map entry. So
+segments may retire in any order: the newest record of a block is live, or an entry with a later birth is in the map.
 
 # Writing, healthy or degraded (they do not differ)
 Small: the blocks are appended to the log's segment, on all its copies, then answered. A request that does not cover
 whole blocks is completed from the newest content first. Large: whole grains are written to new slots (data and
 parity), then a SWITCH record is appended, then answered. Destaging gathers a grain's live log blocks over its old
-content into a new slot and appends a SWITCH. Space that a SWITCH, a ZERO or a checkpoint frees is reused only after a
-later commit record is durable. If a member fails a write, it is marked *out* in a new commit record on all others
-before the write is answered; slots that are written from then on leave its column out; log segments and metadata move
-to members that are in.
+content into a new slot and appends a SWITCH; nothing else is done between gathering and SWITCH (one thread). A block
+that can't be read is carried along as zeros with the complement of their CRC: it alone stays an error, and the log
+does not get stuck on it. Space that a SWITCH, a ZERO or a checkpoint frees is reused only after the commit record of a
+later *checkpoint* is durable on all members (other commit records still have the old roots). If a member fails a
+write, it is marked *out* in a new commit record on all others before the write is answered; slots that are written
+from then on leave its column out; log segments and metadata move to members that are in. A new slab or segment is used
+only when every member has the record of it, and nothing is appended to a segment once a record with its end may be
+anywhere.
 
 # Rebuilding
 A slab's lost column is rebuilt into a new extent on another member: from the moment this begins, new slots are
@@ -48,12 +55,15 @@ A. *Acknowledged* = the bytes are in files' page caches before the answer. Nothi
 B. *Completed FLUSH (or FUA)* = every member that was written to since has been fsynced, all of them, in any order.
 
 # The crash story
-Opening: the newest valid commit record whose hash chain holds is found on the members; then the log is replayed from
-where it says, in order of sequence numbers, up to the first number that is valid on none of the copies; then, before
-anybody may read, a checkpoint makes this state the only one there is. Replay applies a SWITCH only if its grain
-verifies (all blocks, from what redundancy there is) and its sequence number is above the entry's birth; a record that
-fails this never happened, unless a FLUSHED record above it says that it was durable: then the block is reported as
-damaged, not silently older.
+Opening: the newest valid commit record is found on the members, and every other member's newest record must be in its
+history; it is completed on all members, and they are fsynced (what a killed process wrote is in page caches only);
+then the log is replayed from where it says, in order of sequence numbers, up to the first number that is valid on none
+of the copies; then, before anybody may read, a checkpoint makes this state the only one there is. Replay applies an
+unflushed SWITCH only if its grain verifies (all blocks, from what redundancy there is) and its sequence number is
+above the entry's birth; one that fails this never happened. A flushed one (below the newest FLUSHED) is applied as it
+is: if its grain does not verify, its blocks are errors when they are read, not silently older. What can't be read is
+not what is not there: a SWITCH to columns of which too many are missing is applied, and a log of which no copy is
+there is refused.
 
 1. kill -9, anywhere. What was pwritten is in the page cache, whole or cut at any byte (a pwrite may be cut short by
    the signal between pages). An answered request has its record whole on every copy, and so below the log's end; its
@@ -63,40 +73,51 @@ damaged, not silently older.
 2. Power loss, anywhere. Of the writes since the last fsync of each file any subset survives, each whole, lost, or
    torn at sectors. Before a completed FLUSH all was fsynced, so all its records and grains verify: promise B. Behind
    it, records are found up to the first hole. A SWITCH that survived without its grain fails verification and never
-   happened; the old grain is untouched, because the space a SWITCH frees is not reused before a commit. A BLOCKS
+   happened; the old grain is untouched, because the space a SWITCH frees is not reused before a checkpoint. A BLOCKS
    record carries its own payload and crc. So each unflushed sector is old or new.
+   What survived on one copy of a segment only, or without its parity, would be gone with the next member. So what was
+   not flushed is written once more at opening: each record to all copies of its segment, each verified grain to all
+   columns of its slot, in place and with the bytes that belong there. A crash in the middle of that tears what was
+   torn or writes what is there. (It also makes good what an fsync that failed before the process ended left clean in
+   the page cache and not on the disk.)
 3. A torn log record at the end: its crc fails, the log ends there. A hole in the middle (later records survived): the
-   log ends at the hole. What lies above it is never mistaken for new: the checkpoint after replay begins a new
-   segment, segments are known by the commit record and not by what lies in them, and every opening skips 2^24
-   sequence numbers.
+   log ends at the hole, and later segments are given up. But if a FLUSHED behind the hole says that it was durable,
+   then this is damage: the pool is opened only when told to (degraded), and says so. What lies above the end is never
+   mistaken for new: the record of the end is written before anything else is appended, segments are known by the
+   commit record and not by what lies in them, and every opening skips 2^40 sequence numbers, more than a log holds.
 4. A torn commit record: its crc fails; the one before it, in another place of the ring, is valid, and everything it
    refers to is still there (space it frees is reused only after it is durable; space the torn one frees is not reused
    yet). The ring has 16 places. Some commit records are written without waiting for them to be durable (a new slab, a
    new segment, a member out); before the 14th of these in a row everything is fsynced, so the newest durable one is
    never overwritten by one that is not.
 5. A crash during a checkpoint: new pages lie in space that the durable commit record calls free. They are forgotten.
-6. A crash during replay or its checkpoint: replay changes nothing but free space until its commit record; it is begun
-   again. Replay is a function of what is on the members, so it comes to the same state, if the same members are
-   there.
+   No record leads to them before they are durable: not even that of a member lost to the checkpoint's own fsync.
+6. A crash during replay or its checkpoint: replay changes nothing but free space and what 2. says until its commit
+   record; it is begun again. Replay is a function of what is on the members, so it comes to the same state, if the
+   same members are there.
 7. Members lost on top, up to what a volume tolerates: the commit ring is on every member; pages and log segments have
-   one copy more than may be lost; slots have their redundancy. The checkpoint at opening comes before the first read,
-   so a copy of the log's tail that only the lost member had is either in it or was never shown to anybody.
+   one copy more than may be lost; slots have their redundancy, unflushed ones since the opening (2.). The checkpoint
+   at opening comes before the first read, so a copy of the log's tail that only the lost member had is either in it or
+   was never shown to anybody.
 8. A member fails, then the machine: the commit record that calls it out was written to all others before the write it
    missed was answered. If power is lost before that record is durable, so are (perhaps) the writes it missed, and
    what that member holds is stale at most in slots whose entries have another birth: it does not verify and is
    rebuilt.
-9. A member comes back with an old commit record: the newest record calls it out, or has a higher number. It is not
-   written to, and not read from, until it was brought up to date by birth: only slots born after its last commit are
-   copied.
-10. Two heads with one parent, both valid: the pool was assembled in two halves. It is refused, and both are shown.
+9. A member comes back with an old commit record: the newest record calls it out. It is not written to, and not read
+   from, until it is replaced. If the newest record calls it in but had a later one durable on it, it is a copy of
+   another time, and refused. (A copy from between two checkpoints of a running pool can look like a member that was a
+   moment late; then what is stale in it does not verify.)
+10. Two heads with one parent: a member whose newest record is not in the history of the newest one, or that has
+   records from after it was called out. The pool was assembled in two halves. It is refused, and both are shown.
 11. Degraded, then power loss: new slots are written with the columns that are left; their parity covers the missing
-    one. There
-   is no old parity to be inconsistent with.
-12. Host trouble (ENOSPC, EDQUOT or EIO on all members at once) is not member trouble: the pool suspends, answers
-    nothing,
-   forgets nothing, and goes on when a write succeeds. An fsync that fails ends that member for good (the kernel may
-   have dropped the pages: the next fsync would lie).
+   one. There is no old parity to be inconsistent with.
+12. Host trouble (ENOSPC or EDQUOT; EIO on all members at once, or on so many that the log, the map or a redundant
+   volume would be lost with them) is not member trouble: the pool suspends, answers nothing, forgets nothing, and goes
+   on when a write succeeds. An fsync that fails, for whatever reason, ends that member for good: the kernel may have
+   dropped the pages, and the next fsync would lie. If all fail at once, the pool waits until it is opened again.
 13. A flipped or stale block: its CRC fails, the others of its stripe rebuild it, the grain is written to a new slot,
-    the
-   event is counted by member and offset. If it can't be rebuilt, reading that block, and nothing else, is an I/O error.
+   the event is counted by member and offset. If it can't be rebuilt, reading that block, and nothing else, is an I/O
+   error.
+14. A full pool: writes are refused before they are in the log; trims never are (room.py keeps space for them, for the
+   log's full length and for a second copy of the map), so every checkpoint succeeds and room can always be made.
 """

@@ -359,10 +359,11 @@ class Pool(Members):
         """Members, volumes, space in bytes, the log, counters: storvirt.pool.report."""
         return report.status(self)
 
-    def rename_slab(self, slab: Slab) -> None:
-        """A slab's columns lie elsewhere now: the next commit record says so."""
+    def move_column(self, slab: Slab, column: int, place: f.Column) -> None:
+        """The next commit record says that a column lies there."""
         row = self._slab_rows[slab.number]
-        self._slab_rows[slab.number] = row._replace(columns=slab.places)
+        columns = (*row.columns[:column], place, *row.columns[column + 1 :])
+        self._slab_rows[slab.number] = row._replace(columns=columns)
 
     def close(self) -> None:
         """A checkpoint, then the members are closed. Raises Suspended, and then it is still open."""

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from storvirt.backing.errors import reason
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool.membership import add_member
 from storvirt.pool.pool import Pool, PoolError, Suspended
+from storvirt.pool.reader import Disk
 from storvirt.pool.slab import Slab
 from storvirt.pool.space import NoSpace
 
@@ -46,7 +48,7 @@ class Replace:
         self.new = member if isinstance(member, int) else add_member(pool, member, ident)
         pool.space.leaving.add(number)
         pool.engine.forget_current_slabs()
-        self._homes: dict[int, f.Column] = {}  # where a slab's column is being rebuilt
+        self._homes: dict[Slab, f.Column] = {}  # where a slab's column is being rebuilt
         self._done = 0
         self._total = sum(slab.used for slab in self._concerned())
         self._steps = self._run()
@@ -62,38 +64,45 @@ class Replace:
         except Suspended:
             self._steps = self._run()  # an iterator that has raised is at its end
             raise
+        except BlockError as error:
+            raise PoolError(str(error)) from None
 
     def _concerned(self) -> list[Slab]:
         """Slabs that still have a column on the old member."""
         return [slab for slab in self.pool.engine.all_slabs() if any(place[0] == self.old for place in slab.places)]
 
     def _run(self) -> Iterator[bool]:
-        yield from self._empty_log()
         while group := self._concerned()[:SLABS_AT_ONCE]:
-            for slab in group:
-                self._begin(slab)
+            if any(slab.use == f.LOG for slab in group):
+                yield from self._empty_log()
+                continue
             try:
-                yield from self._fill(group)
-            except BaseException:
                 for slab in group:
-                    slab.abandon_rebuild()
-                    self.pool.space.release([self._homes.pop(slab.number)])
-                raise
-            self._finish(group)
+                    self._begin(slab)
+                yield from self._fill(group)
+                self._finish(group)
+            finally:
+                self._give_up(group)
             yield True
         self._retire()
+
+    def _give_up(self, group: list[Slab]) -> None:
+        """What was not finished stays where it is."""
+        for slab in group:
+            slab.abandon_rebuild()
+            if home := self._homes.pop(slab, None):
+                self.pool.space.release([home])
 
     def _empty_log(self) -> Iterator[bool]:
         """Segments of the log on the old member are not rebuilt: their content moves to grains, they are given up."""
         pool = self.pool
-        if any(slab.use == f.LOG for slab in self._concerned()):
-            pool.engine.commit()
-            pool.new_segment()
-            for row in pool.segments[:-1]:
-                for volume, grain in pool.engine.live_in(row.slab):
-                    pool.engine.destage(pool.engine.disks[volume], grain)
-                    yield True
-            pool.checkpoint()
+        pool.engine.commit()
+        pool.new_segment()
+        for row in pool.segments[:-1]:
+            for volume, grain in pool.engine.live_in(row.slab):
+                pool.engine.destage(pool.engine.disks[volume], grain)
+                yield True
+        pool.checkpoint()
 
     def _begin(self, slab: Slab) -> None:
         column = next(i for i, place in enumerate(slab.places) if place[0] == self.old)
@@ -109,17 +118,15 @@ class Replace:
             except NoSpace:
                 continue
             slab.begin_rebuild(column, member, extent, self.pool.extent)
-            self._homes[slab.number] = f.Column(number, extent)
+            self._homes[slab] = f.Column(number, extent)
             return
         raise PoolError(f"pool {self.pool.name} has no room for what member {self.old} held; add a larger member")
 
     def _fill(self, group: list[Slab]) -> Iterator[bool]:
-        pool, wanted = self.pool, {slab.number: slab for slab in group}
+        wanted = {slab.number: slab for slab in group}
         for slab, slot, content in self._contents(wanted):
-            error = slab.write_target(slot, content)
-            if error:
-                pool.write_failed(slab, 0, error)
-                raise PoolError(f"the new member can't be written (errno {error}); replace it by another one")
+            slab.write_target(slot, content)
+            self._check_target(slab)
             self._done += 1
             if self._done % SLOTS_A_STEP == 0:
                 yield True
@@ -129,8 +136,8 @@ class Replace:
         pool = self.pool
         for disk in list(pool.engine.disks.values()):
             for pointer in list(disk.map.pages()):
-                if pointer.slab in wanted:
-                    yield wanted[pointer.slab], pointer.slot, pool.load_page(pointer)
+                if pointer.slab in wanted and (page := self._page(disk, pointer)) is not None:
+                    yield wanted[pointer.slab], pointer.slot, page
             for grain, slab, _slot in disk.map.allocated():
                 if slab not in wanted:
                     continue
@@ -142,14 +149,42 @@ class Replace:
                 if found is not None and found[0].number in wanted:
                     yield found
 
+    def _check_target(self, slab: Slab) -> None:
+        if slab.target_error:
+            self.pool.write_failed(slab, 0, slab.target_error)
+            raise PoolError(f"the new member can't be written ({reason(slab.target_error)}); replace it by another one")
+
+    def _page(self, disk: Disk, pointer: f.PagePointer) -> bytes | None:
+        """None for one that is not used any more, or can't be read."""
+        try:
+            return self.pool.load_page(pointer)
+        except BlockError as error:
+            if pointer in disk.map.pages():
+                self.pool.events.append(f"not rebuilt: {error}")
+            return None
+
     def _finish(self, group: list[Slab]) -> None:
+        """From the moment that a record may say where the columns are now, both places have all that is needed: the map
+        that is durable leads to no slot that was freed, and so not copied, meanwhile."""
         pool = self.pool
-        for slab in group:
-            home = self._homes.pop(slab.number)
+        pool.checkpoint()
+        done = [slab for slab in group if pool.engine.slab(slab.number) is slab]  # the others became empty, and went
+        for slab in done:
+            self._check_target(slab)
+        columns = {slab: slab.rebuilding for slab in done}
+        for slab in done:
+            pool.move_column(slab, columns[slab], self._homes[slab])
+        try:
+            pool.write_commit()
+            if any(pool.members[self._homes[slab].member] is None for slab in done):
+                raise PoolError("the new member failed; replace it by another one")
+        except BaseException:
+            for slab in done:
+                pool.move_column(slab, columns[slab], slab.places[columns[slab]])
+            raise
+        for slab in done:
+            home = self._homes.pop(slab)
             slab.end_rebuild(home.member, home.extent)
-            pool.rename_slab(slab)
-        pool.sync_members()
-        pool.write_commit()
         pool.sync_members()
 
     def _retire(self) -> None:

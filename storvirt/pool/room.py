@@ -10,6 +10,7 @@ written to new space), and one more to write through what overwrites other conte
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from storvirt.block import BlockError
@@ -67,7 +68,8 @@ def work(pool: Pool) -> bool:
         # What can't be moved stays in the log, which must not grow then. Segments that only trims were logged in go.
         pool.engine.refusal = error
         if len(pool.segments) > most_segments(pool) + 1:
-            pool.checkpoint()
+            with suppress(BlockError):
+                pool.checkpoint()
         return False
 
 

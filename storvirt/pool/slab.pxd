@@ -22,6 +22,7 @@ cdef class Slab:
     cdef Member _target                 # the new home of a column that is being rebuilt
     cdef uint64_t _target_offset
     cdef readonly int rebuilding        # its column, or -1
+    cdef readonly int target_error      # errno of the new home: what is there is not whole
     cdef int error                      # errno of the last column that failed
 
     cdef uint32_t take(self) noexcept

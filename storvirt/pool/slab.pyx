@@ -150,7 +150,7 @@ cdef class Slab:
 
     def begin_rebuild(self, int column, Member member, uint32_t extent, uint64_t extent_size):
         """From now on what is written to `column` goes to its new home, too; reads do not use it yet."""
-        self.rebuilding = column
+        self.rebuilding, self.target_error = column, 0
         self._target = member
         self._target_offset = _EXTENTS_AT + extent * extent_size
 
@@ -170,11 +170,12 @@ cdef class Slab:
         self.abandon_rebuild()
 
     def write_target(self, uint32_t slot, const uint8_t[::1] content not None):
-        """Write the column that is being rebuilt, of one slot whose whole content is given; returns errno, 0 = done."""
+        """Write the column that is being rebuilt, of one slot whose whole content is given; see `target_error`."""
         cdef bytearray buffer = bytearray(self.column)
         cdef uint8_t *b = buffer
         self._expected(self.rebuilding, &content[0], b)
-        return self._target.write_at(b, self.column, self._target_offset + <uint64_t>slot * self.column)
+        self.target_error = (self._target.write_at(b, self.column, self._target_offset + <uint64_t>slot * self.column)
+                             or self.target_error)
 
     def differing(self, uint32_t slot, const uint8_t[::1] content not None):
         """A bit for each column that is there and does not hold what it should, by the slot's whole content."""
@@ -225,7 +226,9 @@ cdef class Slab:
         if not self.missing >> column & 1:
             error = (<Member>self._members[column]).write_at(data, self.column, self._offsets[column] + shift)
         if self.rebuilding == column:
-            error = self._target.write_at(data, self.column, self._target_offset + shift) or error
+            # The column is as good as it was if this fails: it is the rebuilding that has come to nothing.
+            self.target_error = (self._target.write_at(data, self.column, self._target_offset + shift)
+                                 or self.target_error)
         if error:
             self._failed_with(error)
         return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from storvirt.backing.member import PythonMember
 from storvirt.pool import format as f
-from storvirt.pool.pool import Pool, PoolError
+from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.repair import Replace, Scrub
 from tests.support.crashdisk import Crash, CrashDisk
 from tests.support.poolrig import EXTENT, MEMBER, MIB, Kind, Story, audit, contents, formatted, reopen, volume
@@ -92,6 +93,62 @@ def finish(crash: Crash, story: Story) -> None:
     if len(pool.present()) == 4:
         pool.lose(sorted(pool.present())[crash.boundary % 4], "pulled out")
         assert contents(pool) == found
+
+
+@pytest.mark.parametrize("seed", range(8) if LONG else range(3))
+def test_a_member_of_volumes_without_redundancy_is_replaced(seed: int) -> None:
+    """What is not flushed is old or new: the old slots of what is written meanwhile are needed until a checkpoint."""
+    kinds = (Kind("linear", MIB, 4096), Kind("raid0", MIB))
+    disk, dice = CrashDisk({**formatted(3, kinds), "new": MEMBER}, seed), random.Random(seed)
+    story = Story(disk, kinds)
+    pool = reopen({name: disk.members[name] for name in ("m0", "m1", "m2")})
+    for name in story.kinds:
+        story.write(volume(pool, name), name, 0, dice.randbytes(5 * 65536))
+    story.flush(pool)
+    job = Replace(pool, 1, disk.members["new"], IDENT)
+    more = True
+    while more:
+        for name in story.kinds:
+            story.write(volume(pool, name), name, dice.randrange(10) * 32768, dice.randbytes(32768))
+        more = job.step()
+    some_writes(pool, story, dice)
+    audit(pool)
+    for crash in moments(disk, seed, 60):
+        with crash:
+            pool = opened(crash)
+            assert not story.allowed(crash.kind, crash.marks).differences(contents(pool))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("after", range(0, 70, 7))
+def test_the_new_member_fails(number: int, after: int) -> None:
+    """Nobody else is blamed, what is written meanwhile is there, and another one takes its place."""
+    kinds = (Kind("linear", MIB, 4096), Kind("raid5", MIB))
+    disk, dice = CrashDisk({**formatted(3, kinds), "new": MEMBER, "other": MEMBER}, after), random.Random(after)
+    story = Story(disk, kinds)
+    pool = reopen({name: disk.members[name] for name in ("m0", "m1", "m2")})
+    for name in story.kinds:
+        story.write(volume(pool, name), name, 0, dice.randbytes(5 * 65536))
+    pool.checkpoint()
+    job = Replace(pool, 1, disk.members["new"], IDENT)
+    fault = disk.fail(number, "new", "write", after=after)
+    expected = contents(pool)
+    try:
+        while job.step():
+            assert contents(pool) == expected
+            some_writes(pool, story, dice)
+            expected = contents(pool)
+    except (PoolError, Suspended):
+        fault.times = 0
+    assert pool.rows[1].state in (f.IN, f.REMOVED)
+    assert contents(pool) == expected
+    if pool.rows[1].state == f.IN:
+        again = Replace(pool, 1, disk.members["other"], b"the other one's.")
+        while again.step():
+            some_writes(pool, story, dice)
+            expected = contents(pool)
+        assert contents(pool) == expected
+        audit(pool)
 
 
 @pytest.mark.parametrize("seed", range(8) if LONG else range(2))
