@@ -25,7 +25,7 @@ READY_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
 _STATUS_TIMEOUT = 1.0
 # What is kept of a node's own answer.
-_TOLD = ("ports", "hosts", "pool", "volumes", "luns", "task", "problems")
+_TOLD = ("ports", "hosts", "pool", "waiting", "volumes", "luns", "task", "problems")
 
 
 def actions(before: Mapping[str, Desired], after: Mapping[str, Desired]) -> list[Action]:
@@ -84,9 +84,10 @@ class Fabric:
     def _start_missing(self) -> None:
         if self._ending:
             return
-        for child in self.children.values():
-            if child.process is None and child.state == "stopped":
-                child.start()
+        missing = [child for child in self.children.values() if child.process is None and child.state == "stopped"]
+        self._ground.launcher.expect(len(missing))
+        for child in missing:
+            child.start()
 
     # --- change
 
@@ -101,6 +102,7 @@ class Fabric:
         def go_on() -> None:
             if self._ending:
                 return
+            self._ground.launcher.expect(sum(action.kind == "start" for action in rest))
             for action in rest:
                 progress({"step": action.kind, "node": action.node})
                 self._begin(action)

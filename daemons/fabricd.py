@@ -18,7 +18,7 @@ from daemons.control import ControlServer, Reply
 from daemons.errors import UserError
 from daemons.fabric import Fabric, actions, told
 from daemons.lab.actions import Action
-from daemons.launcher import LocalLauncher, listen, raise_file_limit
+from daemons.launcher import LocalLauncher, listen, raise_file_limit, raise_orphans
 from daemons.leavings import left_behind
 from daemons.locks import Lock
 from daemons.loop import Loop
@@ -41,7 +41,8 @@ class Fabricd:
         self._loop = loop
         self._paths = paths
         self._store = store
-        self.fabric = Fabric(Ground(loop, LocalLauncher(loop), store, paths, argv))
+        self._launcher = LocalLauncher(loop)
+        self.fabric = Fabric(Ground(loop, self._launcher, store, paths, argv))
         self._busy = False
         self._ending = False
         self.handlers = {
@@ -124,6 +125,7 @@ class Fabricd:
         self.fabric.stop_all(reply.event, lambda: self._leave(lambda: reply.done({"ended": nodes})))
 
     def _leave(self, then: Any) -> None:
+        self._launcher.close()
         self._store.close()
         remove_folders(self._paths)
         then()
@@ -173,6 +175,7 @@ def serve(identity: str, ready: Any, argv: Mapping[str, tuple[str, ...]]) -> Non
     if not lock.take():
         raise UserError(f"lab {identity} has a controller already (process {lock.holder()})")
     raise_file_limit()
+    raise_orphans()
     store = open_store(paths.database)
     loop = Loop()
     fabricd = Fabricd(loop, paths, store, argv)

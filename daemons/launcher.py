@@ -1,7 +1,8 @@
 """Starting, watching and ending the processes of a lab.
 
-Knows: processes, pidfds, log files, the handing over of a control socket. Refuses to know: what a process is for, and
-when one should be started again. `Launcher` is the seam behind which an existing cluster engine may stand later.
+Knows: processes, pidfds, log files, the handing over of a control socket, the nursery that our own daemons are forked
+from. Refuses to know: what a process is for, and when one should be started again. `Launcher` is the seam behind which
+an existing cluster engine may stand later.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from daemons.errors import UserError
 from daemons.loop import Loop, Timer
+from daemons.nursery import MODULES, Nursery
 from daemons.process import Process, identify, open_pidfd
 
 GRACE_SECONDS = 3.0
+_OURS = [sys.executable, "-P", "-m"]
+_PR_SET_CHILD_SUBREAPER = 36
+# So many starts at once are worth a nursery: it takes as long as one process to begin.
+_MANY = 3
 
 
 class LaunchError(UserError):
@@ -31,6 +38,10 @@ class Watch(Protocol):
 
 class Launcher(Protocol):
     """What fabricd needs to have processes. Nothing here blocks."""
+
+    def expect(self, count: int) -> None:
+        """So many processes are about to be started."""
+        ...
 
     def start(self, argv: Sequence[str], log: str, control: socket.socket) -> Process:
         """Start `argv` in a session of its own, output appended to the file `log`.
@@ -81,8 +92,20 @@ class LocalLauncher:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._children: dict[Process, subprocess.Popen[bytes]] = {}
+        self._nursery = Nursery()
+
+    def expect(self, count: int) -> None:
+        if count >= _MANY and (process := self._nursery.begin()) is not None:
+            _PidWatch(self._loop, open_pidfd(process), lambda: self._nursery.ended(process))
 
     def start(self, argv: Sequence[str], log: str, control: socket.socket) -> Process:
+        if list(argv[:3]) == _OURS and argv[3] in MODULES:
+            process = self._nursery.start(argv[3:], log, control)
+            if process is not None:
+                return process
+        return self._spawn(argv, log, control)
+
+    def _spawn(self, argv: Sequence[str], log: str, control: socket.socket) -> Process:
         fd = control.fileno()
         arguments = [argument.replace("{control}", str(fd)) for argument in argv]
         try:
@@ -110,9 +133,15 @@ class LocalLauncher:
             child = self._children.pop(process, None)
             if child is not None:
                 child.wait()
+            else:
+                _reap(process.pid)
             ended()
 
         return _PidWatch(self._loop, open_pidfd(process), reap)
+
+    def close(self) -> None:
+        """No start comes any more."""
+        self._nursery.close()
 
     def end(self, process: Process) -> None:
         fd = open_pidfd(process)
@@ -129,6 +158,14 @@ class LocalLauncher:
 
         timer = self._loop.call_later(GRACE_SECONDS, insist)
         ended = _PidWatch(self._loop, fd, timer.cancel)
+
+
+def _reap(pid: int) -> None:
+    """One that was left to us (see raise_orphans) by a nursery that has ended."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass  # somebody else's, who has done it
 
 
 def _signal(pidfd: int, signum: int) -> None:
@@ -148,6 +185,13 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):
         pass  # some kernels refuse RLIM_INFINITY here; the soft limit stays as it was
+
+
+def raise_orphans() -> None:
+    """Children of our children become ours when these end, so that they can be reaped whatever process 1 is."""
+    import ctypes  # here, because the daemons load this file, too
+
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def listen(path: str, backlog: int = 128) -> socket.socket:
