@@ -1,17 +1,20 @@
 """The lab as an SVG picture: self-contained, for light and dark pages.
 
-Knows: shapes, colours, escaping (everything from the file is text and nothing else). Refuses to know: where things
-stand (`svg_places`) and what they are (`layout`).
+Knows: shapes, colours, the legend. Refuses to know: where things stand (`svg_places`), what they are (`layout`), pools
+(`svg_shelves`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
 
 from .lab import Lab
 from .layout import Attached, colours, short
+from .svg_parts import lamp as _lamp
+from .svg_parts import safe as _safe
+from .svg_parts import text as _text
 from .svg_places import BOX_HEIGHT, CHIP_LINE, HEAD, MARGIN, SMALL_PX, Box, Chip, Route, Sheet, Wire, sheet
+from .svg_shelves import cards
 
 # Middle tones that stand out from white and from near-black; red is kept for what is blocked or down.
 PALETTE = ("#2f81f7", "#e08a1e", "#2da44e", "#a371f7", "#12a5a5", "#d6569c", "#a58a00", "#7d8da1")
@@ -39,6 +42,10 @@ text { font-size: 13px; fill: var(--ink); }
 .open { stroke-dasharray: 4 3; }
 .wire { fill: none; stroke-width: 2; }
 .trunk { fill: none; stroke: var(--ink); stroke-width: 5; stroke-linecap: round; }
+.shelf { fill: var(--box); stroke: var(--line); stroke-width: 1.2; }
+.drawer { fill: var(--chip); stroke: var(--line); stroke-width: 1.2; }
+.disk { fill: var(--chip); stroke: var(--soft); stroke-width: 1.4; }
+.lun { stroke: var(--soft); }
 .blocked { stroke: var(--bad); stroke-width: 2.4; stroke-dasharray: 7 6; }
 .label { fill: var(--paper); stroke: var(--line); stroke-width: 1; }
 .bad { fill: var(--bad); }
@@ -53,6 +60,11 @@ def svg(lab: Lab, status: Status | None = None) -> str:
     state = status or {}
     places = sheet(lab)
     colour = {vid: PALETTE[number] for vid, number in colours(lab, len(PALETTE)).items()}
+    # Without a network the pools begin where it would have stood.
+    top = places.height + 6 if lab.switches else HEAD + MARGIN
+    shelved = cards(lab, top, max(places.width, _text_width(lab)), state)
+    if lab.storage.pools:
+        places = places._replace(width=max(places.width, shelved.right + MARGIN), height=shelved.bottom + MARGIN)
     legend, bottom = _legend(lab, colour, places)
     width, height = round(max(places.width, _text_width(lab))), round(bottom)
     size = f'width="{width}" height="{height}"'
@@ -70,6 +82,7 @@ def svg(lab: Lab, status: Status | None = None) -> str:
         *(_ends(route) for route in places.routes),
         *(_wire_ends(wire) for wire in places.wires),
         *(_label(route, colour) for route in places.routes),
+        *shelved.parts,
         *legend,
         "</svg>",
     ]
@@ -78,15 +91,6 @@ def svg(lab: Lab, status: Status | None = None) -> str:
 
 def _text_width(lab: Lab) -> float:
     return min(1400.0, max(len(lab.description) * 6.8, len(lab.name) * 12) + 2 * MARGIN)
-
-
-def _safe(text: str) -> str:
-    """Text for an XML document: escaped, and without the characters that XML 1.0 forbids even so (section 2.2)."""
-    return escape("".join(c if c.isprintable() else " " for c in text))
-
-
-def _text(x: float, y: float, text: str, css: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}">{_safe(text)}</text>' if text else ""
 
 
 def _box(box: Box, state: Status) -> str:
@@ -101,13 +105,6 @@ def _box(box: Box, state: Status) -> str:
         "</g>",
     ]
     return "".join(made)
-
-
-def _lamp(x: float, y: float, up: bool | None) -> str:
-    if up is None:
-        return ""
-    fill = 'fill="#2da44e"' if up else 'class="bad"'
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" {fill}/>'
 
 
 def _colours(item: Attached, colour: Mapping[int, str]) -> list[str]:

@@ -14,6 +14,7 @@ from .canvas import DASHED, DOUBLE, Canvas
 from .lab import End, Lab
 from .layout import Attached, Trunk, attached, colours, rows, short, trunks
 from .mistake import printable
+from .shelves import shelves
 
 PALETTE = (39, 208, 40, 141, 44, 205, 178, 110)  # of 256 colours: readable on black and on white
 PLAIN, FAINT, BOLD, BLOCKED, UP, DOWN = 0, 1, 2, 3, 4, 5
@@ -44,7 +45,9 @@ def text(lab: Lab, width: int = 100, colour: bool = False, status: Status | None
             drawn = drawn or _cards(lab, width, addresses, state)
     head = [[(lab.name, BOLD), (f"  {printable(lab.description)}"[: max(0, width - len(lab.name))], FAINT)], []]
     body = drawn or _tree(lab, width, state)
-    return "".join(_line(pieces, colour) + "\n" for pieces in [*head, *body, [], *_legend(lab, width)])
+    stored = [_cut(line, width) for line in _storage(lab, state)]
+    stored = [[], *stored] if body and stored else stored
+    return "".join(_line(pieces, colour) + "\n" for pieces in [*head, *body, *stored, [], *_legend(lab, width)])
 
 
 def _line(pieces: list[Piece], colour: bool) -> str:
@@ -211,6 +214,22 @@ def _tree(lab: Lab, width: int, state: Status) -> list[list[Piece]]:
         lines += _port_lines(lab, name, 1, state)
         for i, line in enumerate(lines):
             made.append([("└─ " if i == len(lines) - 1 else "├─ ", FAINT), *_cut(line, width - 3)])
+    return made
+
+
+def _storage(lab: Lab, state: Status) -> list[list[Piece]]:
+    """A line for each pool and one for each volume, with the LUNs that offer it."""
+    made: list[list[Piece]] = []
+    for shelf in shelves(lab):
+        up = state.get(shelf.name)
+        said = [(" up" if up else " down", UP if up else DOWN)] * (up is not None)
+        files = f"  pool, {shelf.about}: {' '.join(shelf.files)}"
+        made.append([(shelf.name, DOWN if up is False else BOLD), *said, (files, FAINT)])
+        names, about = (max((len(one[i]) for one in shelf.volumes), default=0) for i in (0, 1))
+        for i, drawer in enumerate(shelf.volumes):
+            made.append([("└─ " if i == len(shelf.volumes) - 1 else "├─ ", FAINT)])
+            made[-1] += [(f"{drawer.name:<{names}}  ", PLAIN), (f"{drawer.about:<{about}}", FAINT)]
+            made[-1] += [("  ── ", PLAIN), (", ".join(drawer.luns), BOLD)] if drawer.luns else []
     return made
 
 

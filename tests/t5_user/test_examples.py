@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support import pcapng
+from tests.support.nbd_guest import Guest
 from tests.support.user import BIN, SECONDS, vfab
 from tests.support.waiting import until
 
@@ -184,6 +185,26 @@ def test_broadcasts_do_not_circle(work: Path) -> None:
         vfab("ping", host, "10.0.0.99", "-c", str(pings), "-i", "0.05", "-W", "0.3", code=1)
     grown = frames_received("datacenter") - before
     assert 2 * 2 <= grown <= 2 * 3 * pings * MOST_PER_BROADCAST
+
+
+def test_the_disks_of_the_data_centre_lose_a_file_and_nothing_else(work: Path, home: Path) -> None:
+    vfab("up", "datacenter")
+    files = home / "home/.local/share/virtfab/datacenter"
+    assert sorted(path.name for path in files.iterdir()) == [f"disk{number}.img" for number in range(1, 5)]
+    paths = {row["name"]: row["path"] for row in vfab("lun", "list", "--json").json}
+    disks = [Guest(paths[name], name) for name in ("db", "backup")]
+    try:
+        for disk in disks:
+            disk.write((12345 * 512, b"kept" * 30_000))
+        (files / "disk3.img").unlink()
+        complaint = until(lambda: (told := vfab("status", code=None)).code == 1 and told.err, what="the complaint")
+        assert "disk3.img of pool array is out" in str(complaint)
+        for disk in disks:
+            assert disk.read(12345 * 512, 120_000) == b"kept" * 30_000 and disk.reconnects == 0
+    finally:
+        for disk in disks:
+            disk.close()
+    assert "as the lab file says" in vfab("pingall").out
 
 
 def test_the_examples_are_all_here(work: Path) -> None:

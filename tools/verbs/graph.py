@@ -58,6 +58,9 @@ def _value(lab: Lab) -> dict[str, Any]:
         "name": lab.name,
         "switches": list(lab.switches),
         "hosts": list(lab.hosts),
+        "pools": [{"name": pool.name, "members": list(pool.members)} for pool in lab.storage.pools.values()],
+        "volumes": [{"name": volume.name, "pool": volume.pool} for volume in lab.storage.volumes.values()],
+        "luns": [{"name": lun.name, "volume": lun.volume} for lun in lab.storage.luns.values()],
         "links": [{"ends": [str(link.a), str(link.b)], "blocked": link.index in lab.blocked} for link in lab.links],
     }
 
