@@ -38,13 +38,19 @@ cdef extern from *:
     int RWF_NOWAIT
     int FALLOC_FL_PUNCH_HOLE
     int FALLOC_FL_KEEP_SIZE
+    int POSIX_FADV_WILLNEED
     ssize_t c_pread "pread"(int fd, void *to, size_t size, long long offset) nogil
     ssize_t c_pwrite "pwrite"(int fd, const void *data, size_t size, long long offset) nogil
     ssize_t c_preadv2 "preadv2"(int fd, const iovec *pieces, int count, long long offset, int flags) nogil
+    int c_fadvise "posix_fadvise"(int fd, long long offset, long long length, int advice) nogil
     int c_fdatasync "fdatasync"(int fd) nogil
     int c_ftruncate "ftruncate"(int fd, long long size) nogil
     int c_fallocate "fallocate"(int fd, int mode, long long offset, long long length) nogil
     int c_close "close"(int fd) nogil
+
+
+cdef enum:
+    PAGE = 4096          # or more, and then some are asked for twice
 
 
 cdef class FileMember(Member):
@@ -52,7 +58,6 @@ cdef class FileMember(Member):
 
     cdef readonly str path
     cdef int _fd
-    cdef bint _nowait    # the file system knows RWF_NOWAIT
     cdef object _identity
     cdef bint _is_file
 
@@ -69,7 +74,7 @@ cdef class FileMember(Member):
         self.read_only = read_only
         self._identity = (status.st_dev, status.st_ino)
         self._is_file = stat.S_ISREG(status.st_mode)
-        self._nowait = True
+        self.fetches = True  # until the file system says that it does not know RWF_NOWAIT
         self._fd = fd
         self.opened = True
 
@@ -128,7 +133,7 @@ cdef class FileMember(Member):
         cdef iovec piece
         cdef ssize_t got
         while size:
-            if not self._nowait:
+            if not self.fetches:
                 return EAGAIN
             piece.iov_base = to
             piece.iov_len = size
@@ -137,7 +142,7 @@ cdef class FileMember(Member):
                 if errno == EINTR:
                     continue
                 if errno == EOPNOTSUPP or errno == ENOSYS:
-                    self._nowait = False
+                    self.fetches = False
                     continue
                 return errno
             if got == 0:
@@ -146,6 +151,16 @@ cdef class FileMember(Member):
             size -= got
             offset += got
         return 0
+
+    cdef bint do_fetch(self, size_t size, uint64_t offset) noexcept nogil:
+        # Where the file is in memory a byte of each page tells so, and copying one costs nothing.
+        cdef uint64_t at = offset, end = offset + size
+        cdef uint8_t byte
+        while at < end:
+            if self.do_try_read(&byte, 1, at) == EAGAIN:
+                return self.fetches and c_fadvise(self._fd, <long long>at, <long long>(end - at), POSIX_FADV_WILLNEED) == 0
+            at = (at | (PAGE - 1)) + 1
+        return False
 
     cdef int do_write(self, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil:
         cdef ssize_t put

@@ -10,11 +10,14 @@ cdef class Member:
     cdef bint opened
     cdef readonly bint read_only
     cdef readonly int ended   # errno of the sync that failed: nothing is written any more
+    cdef bint fetches         # it can tell what of it is in memory, and fetch the rest meanwhile
 
     # EIO when the file is shorter than it was: a member never ends early.
     cdef int read_at(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil
     # As read_at, but EAGAIN instead of waiting for a device. `to` may be half filled then.
     cdef int try_read_at(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil
+    # Whether any of it is not in memory; that is being fetched then. Errors are told by the read.
+    cdef bint fetch_at(self, size_t size, uint64_t offset) noexcept nogil
     cdef int write_at(self, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil
     cdef int sync_now(self) noexcept nogil
     cdef int punch_at(self, uint64_t offset, uint64_t length) noexcept nogil
@@ -22,6 +25,7 @@ cdef class Member:
     # What an implementation provides; the methods above have checked range and state.
     cdef int do_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil
     cdef int do_try_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil
+    cdef bint do_fetch(self, size_t size, uint64_t offset) noexcept nogil
     cdef int do_write(self, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil
     cdef int do_sync(self) noexcept nogil
     cdef int do_punch(self, uint64_t offset, uint64_t length) noexcept nogil
@@ -34,4 +38,5 @@ cdef class Member:
 cdef class PythonMember(Member):
     cdef readonly object inner
     cdef readonly object raised   # the last exception of the inner object, None if there was none
+    cdef int take(self, object content, uint8_t *to, size_t size) except -1
     cdef int failed(self, object exception) noexcept

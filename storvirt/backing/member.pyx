@@ -41,6 +41,9 @@ cdef class Member:
         cdef int number = self.refuses(size, offset, False)
         return number or self.do_try_read(to, size, offset)
 
+    cdef bint fetch_at(self, size_t size, uint64_t offset) noexcept nogil:
+        return self.fetches and self.refuses(size, offset, False) == 0 and self.do_fetch(size, offset)
+
     cdef int write_at(self, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil:
         cdef int number = self.refuses(size, offset, True)
         return number or self.do_write(data, size, offset)
@@ -54,14 +57,19 @@ cdef class Member:
         if not self.opened or self.ended:
             return self.ended or EBADF
         number = self.do_sync()
-        self.ended = number
-        return number
+        # The kernel tells an error to one of two callers that are here at once: neither may say that all is well.
+        if number and not self.ended:
+            self.ended = number
+        return self.ended
 
     cdef int do_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil:
         return EIO
 
     cdef int do_try_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil:
         return self.do_read(to, size, offset)
+
+    cdef bint do_fetch(self, size_t size, uint64_t offset) noexcept nogil:
+        return False
 
     cdef int do_write(self, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil:
         return EIO
@@ -112,6 +120,10 @@ cdef class Member:
             if number == EAGAIN:
                 return None
         raise self.error(number, f"read {length} bytes at offset {offset}")
+
+    def fetch(self, uint64_t offset, uint64_t length):
+        """Whether any of it is not in memory. That is being fetched then, and nobody waits for it; see try_read()."""
+        return self.fetch_at(length, offset)
 
     def write(self, uint64_t offset, const uint8_t[::1] data):
         """In the page cache when it returns. After an error any part of it may have been written."""
@@ -165,7 +177,7 @@ cdef class PythonMember(Member):
     """A member whose bytes are kept by a Python object: the door for test doubles and wrappers.
 
     `inner` has size, read(offset, length) -> bytes and write(offset, data: bytes); and, where it cares, sync(), punch(offset,
-    length), resize(size), check() and close(). An OSError of it is passed on as its errno; any other exception as EIO,
+    length), resize(size), check() and close(), try_read() and fetch() as Member has them. An OSError of it is passed on as its errno; any other exception as EIO,
     because compiled callers can carry nothing else. The last exception is kept in `raised`.
     """
 
@@ -174,6 +186,7 @@ cdef class PythonMember(Member):
         self.name = name
         self.length = inner.size
         self.read_only = read_only
+        self.fetches = hasattr(inner, "try_read") and hasattr(inner, "fetch")
         self.opened = True
 
     cdef int failed(self, object exception) noexcept:
@@ -186,18 +199,38 @@ cdef class PythonMember(Member):
         error.__cause__ = self.raised
         return error
 
+    cdef int take(self, object content, uint8_t *to, size_t size) except -1:
+        cdef const uint8_t[::1] data = content
+        if <size_t>data.shape[0] != size:
+            return EIO
+        if size:
+            memcpy(to, &data[0], size)
+        return 0
+
     cdef int do_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil:
-        cdef const uint8_t[::1] data
         with gil:
             try:
-                data = self.inner.read(offset, size)
-                if <size_t>data.shape[0] != size:
-                    return EIO
-                if size:
-                    memcpy(to, &data[0], size)
+                return self.take(self.inner.read(offset, size), to, size)
             except BaseException as exception:
                 return self.failed(exception)
-        return 0
+
+    cdef int do_try_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil:
+        if not self.fetches:
+            return self.do_read(to, size, offset)
+        with gil:
+            try:
+                content = self.inner.try_read(offset, size)
+                return EAGAIN if content is None else self.take(content, to, size)
+            except BaseException as exception:
+                return self.failed(exception)
+
+    cdef bint do_fetch(self, size_t size, uint64_t offset) noexcept nogil:
+        with gil:
+            try:
+                return self.inner.fetch(offset, size)
+            except BaseException as exception:
+                self.failed(exception)
+                return False
 
     cdef int do_write(self, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil:
         with gil:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from storvirt.block import Block
 from storvirt.loop import Loop, Timer
-from storvirt.nbd.execute import AGAIN, HUNGRY, OUTPUT_LIMIT, execute
+from storvirt.nbd.execute import AGAIN, HUNGRY, LATER, OUTPUT_LIMIT, execute
 from storvirt.nbd.export import ExportInfo
 from storvirt.nbd.handshake import Handshake
 from storvirt.nbd.output import Output
@@ -31,10 +31,12 @@ class Export(NamedTuple):
     execute(session, kick): as `execute.execute` does, takes requests from the session and puts replies into its output,
     and returns HUNGRY, AGAIN or LATER. An engine that answers some requests later puts their replies on the loop's
     thread and calls `kick`, which sends them and, after LATER, goes on executing. It may not keep pointers to payloads.
+    forget(session): that client is gone, and nothing of it is to be kept.
     """
 
     info: ExportInfo
     execute: Callable[[Session, Kick], int]
+    forget: Callable[[Session], None] | None = None
 
 
 def plain(info: ExportInfo, block: Block) -> Export:
@@ -62,6 +64,9 @@ class House(Protocol):
     def weigh(self, client: Client, held: int) -> None:
         """The client makes this server hold that many bytes. May close it, or another one."""
 
+    def hung_up(self, fd: int) -> bool:
+        """Whether nothing can come from there or go there any more."""
+
     def gone(self, client: Client, reason: str) -> None: ...
 
 
@@ -83,6 +88,7 @@ class Client:
         self._reading = False
         self._writing = False
         self._next = HUNGRY
+        self._looked = False  # whether it is still there, since it waits for LATER's kick
         self._again: Timer | None = None
         self._timer: Timer | None = loop.call_later(patience, lambda: self.close("handshake-timeout"))
         self._output.append(handshake.greeting())
@@ -107,6 +113,8 @@ class Client:
             if timer is not None:
                 timer.cancel()
         self._stream.close()
+        if self.session is not None and self._export is not None and self._export.forget is not None:
+            self._export.forget(self.session)
         self._house.gone(self, reason)
 
     def finish(self, reason: str) -> None:
@@ -117,6 +125,9 @@ class Client:
     # --- in
 
     def _readable(self) -> None:
+        if self._next == LATER:
+            self._look()
+            return
         try:
             count = self._receive()
         except BlockingIOError:
@@ -129,6 +140,13 @@ class Client:
         elif self.session is not None and self.session.held:
             self._execute()
         self._settle()
+
+    def _look(self) -> None:
+        """It has sent more, which is not read now, or it is gone: then what it asked for is not waited for."""
+        self._looked = True
+        self._read(False)
+        if self._house.hung_up(self._fd):
+            self.close("reset")
 
     def _receive(self) -> int:
         """How many bytes came; 0 is the end."""
@@ -165,6 +183,7 @@ class Client:
 
     def _execute(self) -> None:
         assert self.session is not None and self._export is not None
+        self._looked = False
         try:
             self._next = self._export.execute(self.session, self.kick)
         except NbdError as error:
@@ -229,7 +248,8 @@ class Client:
         room = pending < OUTPUT_LIMIT and not self._ending
         if self._next == AGAIN and room and self._again is None:
             self._again = self._loop.call_later(0, self._go_on)
-        self._read(room and self._next == HUNGRY)
+        waits = self._next == LATER and not self._looked
+        self._read(waits or (room and self._next == HUNGRY))
         self._write(pending > 0)
         held = 0
         if self.session is not None:

@@ -15,6 +15,7 @@ Refuses to know: the protocol (handshake, session), what an export does.
 from __future__ import annotations
 
 import errno
+import select
 import socket
 from collections.abc import Iterable
 from typing import Final
@@ -143,6 +144,12 @@ class NbdServer:
             stalled = next(iter(self._heavy))
             total -= self._heavy[stalled]
             stalled.close("memory")
+
+    def hung_up(self, fd: int) -> bool:
+        """A TCP client that only closed is not seen here, but when the first reply is sent to it."""
+        poll = select.poll()
+        poll.register(fd, 0)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
 
     def gone(self, client: Client, reason: str) -> None:
         self._clients.pop(client, None)

@@ -56,6 +56,10 @@ cdef class Session:
     cdef int _junk  # what ended the session: 0 = nothing
 
     cdef int next_request(self, request_t *request) noexcept nogil
+    # Puts the request in `request` that lies `at` bytes behind the next one; the bytes it has there, 0 if it is not whole.
+    cdef size_t look(self, size_t at, request_t *request) noexcept nogil
+    # What next_request() gave last is the next one again. Only for what refusal() has nothing against.
+    cdef void put_back(self, const request_t *request) noexcept nogil
     cdef uint32_t refusal(self, const request_t *request) noexcept nogil
     cdef void _count(self, const request_t *request) noexcept nogil
     cdef int _make_room(self, size_t need) except -1

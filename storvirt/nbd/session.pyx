@@ -54,6 +54,23 @@ cdef inline uint64_t get64(const uint8_t *p) noexcept nogil:
     return (<uint64_t>get32(p) << 32) | get32(p + 4)
 
 
+cdef inline bint parse(const uint8_t *p, request_t *request) noexcept nogil:
+    """The head of a request, 28 bytes; False if it is none."""
+    if get32(p) != MAGIC_REQUEST:
+        return False
+    request.flags = get16(p + 4)
+    request.type = get16(p + 6)
+    request.cookie = get64(p + 8)
+    request.offset = get64(p + 16)
+    request.length = get32(p + 24)
+    request.payload = p + REQUEST_BYTES if request.type == CMD_WRITE else NULL
+    return True
+
+
+cdef inline size_t size_of(const request_t *request) noexcept nogil:
+    return REQUEST_BYTES + (<size_t>request.length if request.type == CMD_WRITE else 0)
+
+
 cdef class Request:
     """One request as Python sees it. payload: of a WRITE, valid until the next space(), receive() or release()."""
 
@@ -110,35 +127,38 @@ cdef class Session:
 
         Behind a DISC nothing is read any more: NEED_MORE, and `ended` is true.
         """
-        cdef const uint8_t *p = self._data + self._start
         cdef size_t held = self._end - self._start
         if self._junk:
             return HOSTILE
         if self.ended or held < REQUEST_BYTES:
             self._need = REQUEST_BYTES
             return NEED_MORE
-        if get32(p) != MAGIC_REQUEST:
+        if not parse(self._data + self._start, request):
             self._junk = JUNK_MAGIC
             return HOSTILE
-        request.flags = get16(p + 4)
-        request.type = get16(p + 6)
-        request.cookie = get64(p + 8)
-        request.offset = get64(p + 16)
-        request.length = get32(p + 24)
-        request.payload = NULL
-        if request.type == CMD_WRITE:
-            if request.length > LONGEST_PAYLOAD:
-                self._junk = JUNK_OVERSIZE
-                return HOSTILE
-            self._need = <size_t>REQUEST_BYTES + request.length
-            if held < self._need:
-                return NEED_MORE
-            request.payload = p + REQUEST_BYTES
-        else:
-            self._need = REQUEST_BYTES
+        if request.type == CMD_WRITE and request.length > LONGEST_PAYLOAD:
+            self._junk = JUNK_OVERSIZE
+            return HOSTILE
+        self._need = size_of(request)
+        if held < self._need:
+            return NEED_MORE
         self._start += self._need
         self._count(request)
         return WHOLE
+
+    cdef size_t look(self, size_t at, request_t *request) noexcept nogil:
+        cdef size_t held = self._end - self._start
+        if held < at + REQUEST_BYTES or not parse(self._data + self._start + at, request):
+            return 0
+        return size_of(request) if size_of(request) <= held - at else 0
+
+    cdef void put_back(self, const request_t *request) noexcept nogil:
+        self._start -= size_of(request)
+        self._counts[request.type] -= 1
+        if request.type == CMD_READ:
+            self.bytes_read -= request.length
+        elif request.type == CMD_WRITE:
+            self.bytes_written -= request.length
 
     cdef void _count(self, const request_t *request) noexcept nogil:
         self._counts[request.type if request.type < COMMANDS else COMMANDS] += 1

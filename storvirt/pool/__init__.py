@@ -48,7 +48,9 @@ A slab's lost column is rebuilt into a new extent on another member: from the mo
 written there too; the slots in use are reconstructed there one after the other; then the slab table names the new
 extent, with the next commit record. Until then reads treat the column as missing, so nothing needs to be known of how
 far it came: after a crash the slab begins again. It is the same primitive, an extent at a time: read k columns, write
-one.
+one. The record that makes the new member one names it as the successor of the old one, so whoever opens the pool goes
+on with it; and every member's row has a hint, the path where it was last opened, because nobody else may know yet where
+the new one lies. A hint is believed for nothing but where to look.
 
 # Promises
 A. *Acknowledged* = the bytes are in files' page caches before the answer. Nothing needed lives in the process alone.
@@ -89,9 +91,17 @@ there is refused.
    refers to is still there (space it frees is reused only after it is durable; space the torn one frees is not reused
    yet). The ring has 16 places. Some commit records are written without waiting for them to be durable (a new slab, a
    new segment, a member out); before the 14th of these in a row everything is fsynced, so the newest durable one is
-   never overwritten by one that is not.
+   never overwritten by one that is not. (Where fsyncs are made apart, slabs and segments wait from the 11th on, and
+   leave the rest to members that are lost meanwhile.)
 5. A crash during a checkpoint: new pages lie in space that the durable commit record calls free. They are forgotten.
    No record leads to them before they are durable: not even that of a member lost to the checkpoint's own fsync.
+   Requests go on while its fsyncs are made (checkpoint.py): pages | fsync | record | fsync | release. What they change
+   is in the log above the sequence number that the record has, which is that of the moment when the pages were written,
+   and belongs to the next checkpoint: their SWITCHes are replayed, segments that became empty by them are kept, slots
+   that they freed are not given back. Records written at a `|` for other reasons (a segment, a slab, a loss) have what
+   the record before had, or from the third step on what this one has. A member that is lost at a `|` is called out at
+   once, and the fsyncs are made again by all others before the next step. There is one round of fsyncs at a time, and a
+   flush that comes during one waits for the next: of two callers only one would be told of an error.
 6. A crash during replay or its checkpoint: replay changes nothing but free space and what 2. says until its commit
    record; it is begun again. Replay is a function of what is on the members, so it comes to the same state, if the
    same members are there.
@@ -109,6 +119,9 @@ there is refused.
    moment late; then what is stale in it does not verify.)
 10. Two heads with one parent: a member whose newest record is not in the history of the newest one, or that has
    records from after it was called out. The pool was assembled in two halves. It is refused, and both are shown.
+   If only one half is there, or members that all are copies of one earlier time, nothing in them says so. For that
+   there is a witness outside (fabricd): the number and hash of a record that was durable on all members that were in
+   then. Members whose newest record is older, or whose record of that number is another one, are refused (stord_open).
 11. Degraded, then power loss: new slots are written with the columns that are left; their parity covers the missing
    one. There is no old parity to be inconsistent with.
 12. Host trouble (ENOSPC or EDQUOT; EIO on all members at once, or on so many that the log, the map or a redundant

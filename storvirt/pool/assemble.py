@@ -45,7 +45,10 @@ def format_pool(
     for member in members:
         if member.size < least:
             raise PoolError(f"member {member.name} has {member.size} bytes; with extents of {size} it needs {least}")
-    rows = tuple(f.MemberRow(ident, f.IN, member.size, 1) for ident, member in zip(member_ids, members, strict=True))
+    rows = tuple(
+        f.MemberRow(ident, f.IN, member.size, 1, hint=f.hint_for(member.name))
+        for ident, member in zip(member_ids, members, strict=True)
+    )
     supers = [
         f.Superblock(pool_id, ident, number, member.size, size, name)
         for number, (ident, member) in enumerate(zip(member_ids, members, strict=True))
@@ -91,7 +94,7 @@ def open_pool(members: Sequence[Member], *, degraded: bool = False, read_only: b
         check(commit, newest.super_.extent)
     except f.FormatError as error:
         raise PoolError(f"pool {newest.super_.name} is damaged: {error}") from None
-    chain = _chain(found, newest.newest, f.commit_hash(record))
+    chain = history(found, newest)
     places: list[Member | None] = [None] * len(commit.members)
     for one in found:
         if _belongs(one, newest, commit, chain, places):
@@ -110,8 +113,9 @@ def open_pool(members: Sequence[Member], *, degraded: bool = False, read_only: b
     return pool
 
 
-def _chain(found: Sequence[Found], number: int, digest: bytes) -> dict[int, bytes]:
-    """The newest record's history, as far back as the rings lead: number -> hash."""
+def history(found: Sequence[Found], newest: Found) -> dict[int, bytes]:
+    """The newest record and those before it, as far back as the rings lead: number -> hash."""
+    number, digest = newest.newest, f.commit_hash(newest.ring[newest.newest])
     parents = {f.commit_hash(record): f.unpack_commit(record).parent for one in found for record in one.ring.values()}
     chain = {number: digest}
     while (parent := parents.get(chain[number])) in parents:
@@ -171,6 +175,8 @@ def look(member: Member, read_only: bool = False) -> Found:
 
 def _superblock(member: Member, read_only: bool) -> f.Superblock:
     problem = ""
+    if member.size < 2 * f.SUPER_SIZE:
+        raise PoolError(f"{member.name} has {member.size} bytes: it is no member of a pool, or it was emptied")
     for at in (0, f.SUPER_SIZE):
         try:
             super_ = f.unpack_superblock(member.read(at, f.SUPER_SIZE))
@@ -200,6 +206,9 @@ def _same_pool(found: Sequence[Found]) -> None:
 def _resume(pool: Pool, commit: f.Commit, record: bytes, missing: Sequence[int], degraded: bool) -> None:
     """From the newest record to a pool that may be read: nobody has seen anything of it before the checkpoint."""
     log_is_there(pool, commit)
+    for number, member in enumerate(pool.members):
+        if member is not None:
+            pool.rows[number] = pool.rows[number]._replace(hint=f.hint_for(member.name))
     for number in missing:
         pool.rows[number] = pool.rows[number]._replace(state=f.OUT, since=pool.number + 1)
         pool.events.append(f"member number {number} was missing at opening and is out")

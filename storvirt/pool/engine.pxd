@@ -8,7 +8,7 @@ from storvirt.pool.slab cimport Slab
 cdef class Engine(Reader):
     cdef public uint64_t sequence        # of the first entry of the record that is being made
     cdef readonly list freed             # (slab, slot) to be given back when the next checkpoint is durable
-    cdef public object refusal           # BlockError that writes are answered with, None while there is room
+    cdef public object refusal           # what writes raise (BlockError, Busy), None while there is room
     cdef public bint tight               # no slab can be cut: every new slot is asked for
     cdef readonly bint moving            # the grain that is being written needs no more space than there was before
     # the record that is being made; its payload is Reader.payload

@@ -2,13 +2,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from storvirt.block import BlockError
+from storvirt.pool.errors import Busy
 from storvirt.pool.reader import Disk, Reader
 from storvirt.pool.slab import Slab
 
 class Engine(Reader):
     sequence: int
     freed: list[tuple[int, int]]
-    refusal: BlockError | None
+    refusal: BlockError | Busy | None
     tight: bool
     moving: bool
     segment_keys: dict[int, list[int]]
@@ -23,7 +24,9 @@ class Engine(Reader):
     def flushed(self, below: int) -> None: ...
     def commit(self) -> None: ...
     def destage(self, disk: Disk, grain: int) -> None: ...
-    def live_in(self, segment: int) -> list[tuple[int, int]]: ...
+    def logged_in(self, segment: int) -> int: ...
+    def is_live(self, segment: int) -> bool: ...
+    def live_in(self, segment: int, first: int = 0, last: int | None = None) -> list[tuple[int, int]]: ...
     def replay_block(self, disk: Disk, block: int, sequence: int, segment: int, place: int, crc: int) -> None: ...
     def replay_switch(
         self, disk: Disk, grain: int, sequence: int, slab_number: int, slot: int, crcs: Sequence[int], durable: bool

@@ -69,7 +69,7 @@ cdef class Engine(Reader):
 
     cdef int _write(self, Disk disk, uint64_t offset, uint64_t length, const uint8_t *data) except -1:
         if self.refusal is not None:
-            raise BlockError(self.refusal.errno, self.refusal.strerror)
+            raise type(self.refusal)(*self.refusal.args)
         return self._put(disk, offset, length, data)
 
     cdef int _put(self, Disk disk, uint64_t offset, uint64_t length, const uint8_t *data) except -1:
@@ -78,7 +78,7 @@ cdef class Engine(Reader):
             block, inside = offset // BLOCK_BYTES, offset % BLOCK_BYTES
             if inside or length < BLOCK_BYTES:
                 piece = min(length, BLOCK_BYTES - inside)
-                self._read_blocks(disk, block, 1, self.block_buffer)
+                self._read_blocks(disk, block, 1, self.block_buffer, True)
                 memcpy(self.block_buffer + inside, data, piece)
                 self._log_block(disk, block, self.block_buffer)
             elif block % disk.blocks == 0 and length >= disk.grain:
@@ -319,11 +319,11 @@ cdef class Engine(Reader):
         """The newest content of a grain. A block that can't be read is marked in `bad`: it alone is an error later."""
         cdef uint32_t i
         try:
-            return self._read_blocks(disk, grain * disk.blocks, disk.blocks, content)
+            return self._read_blocks(disk, grain * disk.blocks, disk.blocks, content, True)
         except BlockError:
             for i in range(disk.blocks):
                 try:
-                    self._read_blocks(disk, grain * disk.blocks + i, 1, content + <size_t>i * BLOCK_BYTES)
+                    self._read_blocks(disk, grain * disk.blocks + i, 1, content + <size_t>i * BLOCK_BYTES, True)
                 except BlockError:
                     memset(content + <size_t>i * BLOCK_BYTES, 0, BLOCK_BYTES)
                     bad[i] = 1
@@ -343,12 +343,26 @@ cdef class Engine(Reader):
                 return False
         return True
 
-    def live_in(self, uint32_t segment):
-        """The (volume, grain) pairs with content in a segment that is in no slot yet."""
+    def logged_in(self, uint32_t segment):
+        """How many blocks were logged in a segment."""
+        return len(self.segment_keys.get(segment, ()))
+
+    def is_live(self, uint32_t segment):
+        """Whether a segment has content that is in no slot yet."""
+        cdef uint64_t key
+        cdef logged_t *where
+        for key in self.segment_keys.get(segment, ()):
+            where = self.index.find(key)
+            if where != NULL and where.segment == segment and (key >> 44) in self.disks:
+                return True
+        return False
+
+    def live_in(self, uint32_t segment, first=0, last=None):
+        """The (volume, grain) pairs with content in a segment that is in no slot yet; of these of its logged blocks."""
         cdef uint64_t key
         cdef logged_t *where
         found = {}
-        for key in self.segment_keys.get(segment, ()):
+        for key in self.segment_keys.get(segment, ())[first:last]:
             where = self.index.find(key)
             if where != NULL and where.segment == segment:
                 disk = self.disks.get(key >> 44)
@@ -412,7 +426,7 @@ cdef class Engine(Reader):
                         uint8_t *content) except? True:
         """The grain as it was written, from what redundancy there is."""
         cdef uint32_t i, offset
-        if slab.read(slot, 0, disk.grain, content) == 0 and self._verifies(content, seed, crcs, disk.blocks):
+        if slab.read(slot, 0, disk.grain, content, True) == 0 and self._verifies(content, seed, crcs, disk.blocks):
             return True
         for i in range(disk.blocks):
             offset = i * BLOCK_BYTES

@@ -9,3 +9,8 @@ class PoolError(Exception):
 
 class Suspended(Exception):
     """The host is in trouble, not a member: nothing is lost, the call is to be made again later. One sentence."""
+
+
+class Busy(Suspended):
+    """Nobody is in trouble: the call needs what a checkpoint gives, and whoever makes the fsyncs (flush.py) makes one
+    now. Only a pool whose fsyncs are made `apart` raises it; the call is to be made again afterwards."""

@@ -1,9 +1,9 @@
-"""FLUSH in two halves, so that the fsyncs between them may run in another thread while requests go on.
+"""A round of fsyncs in two halves, so that they may run in another thread while requests go on.
 
-Knows: what must be durable before a flush is answered. Refuses to know: threads, who waits.
+Knows: what must be durable before a flush is answered. Refuses to know: threads, checkpoints, who waits.
 
 begin() and end() belong to the pool's thread; only sync() may run elsewhere. What is written between them belongs to
-the next flush.
+the next round, and there is never more than one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ class Flush(NamedTuple):
 
 
 def begin(pool: Pool) -> Flush:
-    """What was acknowledged so far is about to become durable. Raises Suspended, BlockError."""
-    pool.engine.commit()
+    """What was acknowledged so far is about to become durable, and what `pool.checkpoints.before_round()` wrote just
+    before. Raises Suspended, BlockError."""
+    with pool.here():
+        pool.engine.commit()
     return Flush(pool.engine.sequence, pool.written, pool.present())
 
 
@@ -42,7 +44,10 @@ def sync(flush: Flush) -> dict[int, MemberError]:
 
 def end(pool: Pool, flush: Flush, failed: dict[int, MemberError]) -> bool:
     """True: all of it is durable. False: members were lost meanwhile, and the record of that must be durable, too, so
-    begin again. Raises Suspended, and then begin again later."""
+    begin again. Raises Suspended, and then begin again later.
+
+    After True comes `pool.checkpoints.after_round()`, when the flush is answered.
+    """
     still = {number: error for number, error in failed.items() if pool.members[number] is flush.members[number]}
     if still:
         pool.durable_now(flush.number, still)

@@ -17,7 +17,8 @@ that is unknown allows reading only, an *incompatible* one that is unknown is re
 
 Commit record: magic `VFCOMMIT`, u32 length, u32 crc (of the length, with this field 0), u64 number, 32 bytes SHA-256
 of the parent record, u64 number of the newest record known to be durable on all members that are in, u64 sequence, u32
-next volume, then members, slabs, volumes and the log's segments as tables, each a u32 count and its rows.
+next volume, then members, slabs, volumes and the log's segments as tables, each a u32 count and its rows. A member's
+row is followed by its hint, a path of up to 1024 bytes.
 """
 
 from __future__ import annotations
@@ -112,13 +113,26 @@ def writable(super_: Superblock) -> bool:
 IN, OUT, SPARE, REMOVED = 1, 2, 3, 4
 
 
+NOBODY = -1
+LONGEST_HINT = 1024  # bytes; of 64 members they fit into a record beside its other tables
+
+
 class MemberRow(NamedTuple):
-    """member: the id in its superblock; since: number of the commit record that gave it this state."""
+    """member: the id in its superblock; since: number of the commit record that gave it this state; successor: number
+    of the member that takes its place, or took it; hint: where it was last seen, "" = not known. A hint is for whoever
+    looks for a member that is missing: what lies there is believed for its own superblock only."""
 
     member: bytes
     state: int
     size: int
     since: int
+    successor: int = NOBODY
+    hint: str = ""
+
+
+def hint_for(name: str) -> str:
+    """A member's name as a hint: none if it is too long for one."""
+    return name if len(name.encode("utf-8", "surrogateescape")) <= LONGEST_HINT else ""
 
 
 # What a slab is for
@@ -191,7 +205,7 @@ class Commit(NamedTuple):
 
 _COMMIT = struct.Struct("<8sIIQ32sQQI4x")
 COMMIT_HEAD = _COMMIT.size  # enough to tell how long a record is
-_MEMBER = struct.Struct("<16sIQQ")
+_MEMBER = struct.Struct("<16sBBHQQ")  # id, state, successor + 1, bytes of the hint that follows, size, since
 _SLAB = struct.Struct("<IBBBBI")
 _COLUMN = struct.Struct("<BI")
 _VOLUME = struct.Struct("<I64sQIBBIIIQ")
@@ -202,7 +216,7 @@ _U32 = struct.Struct("<I")
 def pack_commit(commit: Commit) -> bytes:
     """The record's bytes. Raises FormatError if it does not fit into its place."""
     parts = [_U32.pack(len(commit.members))]
-    parts += [_MEMBER.pack(*row) for row in commit.members]
+    parts += [_pack_member(row) for row in commit.members]
     parts.append(_U32.pack(len(commit.slabs)))
     for slab in commit.slabs:
         parts.append(_SLAB.pack(slab.slab, slab.use, slab.profile, slab.data, len(slab.columns), slab.grain))
@@ -225,6 +239,11 @@ def pack_commit(commit: Commit) -> bytes:
         return _COMMIT.pack(*head, commit.next_volume) + body
 
     return packed(crc32c(0, packed(0)))
+
+
+def _pack_member(row: MemberRow) -> bytes:
+    hint = row.hint.encode("utf-8", "surrogateescape")
+    return _MEMBER.pack(row.member, row.state, row.successor + 1, len(hint), row.size, row.since) + hint
 
 
 def commit_hash(record: bytes) -> bytes:
@@ -255,6 +274,13 @@ class _Reader:
         self._at = end
         return values
 
+    def text(self, length: int) -> str:
+        end = self._at + length
+        if length > LONGEST_HINT or end > len(self._data):
+            raise FormatError("a commit record holds a text that is longer than it can be")
+        data, self._at = self._data[self._at : end], end
+        return data.decode("utf-8", "surrogateescape")
+
     def count(self, most: int) -> int:
         (number,) = self.take(_U32)
         assert isinstance(number, int)
@@ -273,12 +299,18 @@ def unpack_commit(data: bytes) -> Commit:
     if crc32c(0, data[:12] + bytes(4) + data[16:]) != crc:
         raise FormatError(f"commit record {number} is torn (its checksum does not fit)")
     reader = _Reader(data, _COMMIT.size)
-    members = tuple(MemberRow(*reader.take(_MEMBER)) for _ in range(reader.count(MAX_MEMBERS)))  # type: ignore[arg-type]
+    members = tuple(_unpack_member(reader) for _ in range(reader.count(MAX_MEMBERS)))
     slabs = tuple(_unpack_slab(reader) for _ in range(reader.count(RING_PLACE_SIZE)))
     volumes = tuple(_unpack_volume(reader) for _ in range(reader.count(RING_PLACE_SIZE)))
     rows = (reader.take(_SEGMENT) for _ in range(reader.count(RING_PLACE_SIZE)))
     segments = tuple(SegmentRow(*row) for row in rows)  # type: ignore[arg-type]
     return Commit(number, parent, durable, sequence, next_volume, members, slabs, volumes, segments)
+
+
+def _unpack_member(reader: _Reader) -> MemberRow:
+    member, state, successor, hint, size, since = reader.take(_MEMBER)
+    assert isinstance(successor, int) and isinstance(hint, int)
+    return MemberRow(member, state, size, since, successor - 1, reader.text(hint))  # type: ignore[arg-type]
 
 
 def _unpack_slab(reader: _Reader) -> SlabRow:

@@ -9,7 +9,7 @@ the same bytes, before there is another one; a member is out only when all other
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 
 from storvirt.backing.errors import NO_SPACE, MemberError
 from storvirt.backing.member import Member
@@ -17,6 +17,7 @@ from storvirt.pool import format as f
 from storvirt.pool.errors import PoolError, Suspended
 
 NOT_DURABLE = 13  # commit records in a row that need not be durable, of 16 places in the ring
+CROWDED = 10  # of these may be for new slabs and segments where fsyncs are made apart; the others are for losses
 
 
 class Members:
@@ -31,7 +32,13 @@ class Members:
         self.number = commit.number
         self.durable = commit.durable
         self.parent = parent
+        self._hashes = {commit.number: parent}  # of the records since the newest one that is known to be durable
         self.events: list[str] = []
+        # Fsyncs are made by flush.begin(), sync() and end(), the middle one perhaps in another thread: no request waits
+        # for them in here. settle() waits for those that are under way.
+        self.apart = False
+        self.awaited = False  # somebody waits for a checkpoint
+        self.settle: Callable[[], None] = lambda: None
         self._unfinished: bytes | None = None  # record `number`, while some member may lack it
 
     def commit_value(self) -> f.Commit:
@@ -103,6 +110,8 @@ class Members:
             raise PoolError(f"pool {self.name}: {error}") from None
         self.number += 1
         self.parent = f.commit_hash(record)
+        self._hashes = {n: digest for n, digest in self._hashes.items() if n >= self.durable}
+        self._hashes[self.number] = self.parent
         self._unfinished = record
         self._finish_commit()
 
@@ -135,12 +144,27 @@ class Members:
     # --- durable
 
     @property
+    def witness(self) -> tuple[int, bytes]:
+        """(number, hash) of the newest record that is known to be durable on all members: whoever remembers it knows
+        members of an earlier time or of another history when he sees them. The hash is b"" while it is not known."""
+        return self.durable, self._hashes.get(self.durable, b"")
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what is written now should be made durable before more records are."""
+        return self.number + 1 - self.durable > CROWDED
+
+    @property
     def written(self) -> int:
         """The newest commit record that every member has."""
         return self.number if self._unfinished is None else self.number - 1
 
     def sync_members(self) -> None:
-        """Everything written so far is durable afterwards on every member that is still in. Raises Suspended."""
+        """Everything written so far is durable afterwards on every member that is still in. Raises Suspended.
+
+        Never beside other fsyncs: an error is told to one of two callers only, and the other one would believe.
+        """
+        self.settle()
         while True:
             number, failed = self.written, {}
             for place, member in self.present().items():

@@ -7,7 +7,8 @@ Refuses to know: files (members are given), protocols, threads, clocks. Everythi
 from __future__ import annotations
 
 import errno
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from typing import Any
 
 from storvirt.backing.errors import NO_SPACE
@@ -15,11 +16,15 @@ from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool import report, room
+from storvirt.pool.checkpoint import Checkpoints
 from storvirt.pool.engine import Engine
+from storvirt.pool.errors import Busy as Busy
 from storvirt.pool.errors import PoolError as PoolError
 from storvirt.pool.errors import Suspended as Suspended
 from storvirt.pool.members import Members
+from storvirt.pool.mover import Mover
 from storvirt.pool.reader import Disk
+from storvirt.pool.shelf import Shelf
 from storvirt.pool.slab import Slab
 from storvirt.pool.space import NoSpace, Space
 from storvirt.pool.tables import MOST_BYTES
@@ -41,9 +46,10 @@ class Pool(Members):
         self.segments = list(commit.segments)
         self.space = Space(self.rows, self.extent)
         self.engine = Engine(self)
+        self.shelf = Shelf(self.engine)
         self.member_counts: dict[tuple[int, str], int] = {}
-        self._unused: list[f.PagePointer] = []  # pages that the newest maps do without
-        self._dead: list[int] = []  # segments of the log that the newest commit record does without
+        self.checkpoints = Checkpoints(self)
+        self.mover = Mover(self)
         self._slab_rows: dict[int, f.SlabRow] = {}
         for row in commit.slabs:
             self._add_slab(row)
@@ -97,9 +103,9 @@ class Pool(Members):
         """
         row, engine = disk.row, self.engine
         for attempt in range(2):
-            fits = self._slabs_with_room(f.DATA, row.profile, row.grain)
-            if fits and (engine.moving or sum(slab.free_slots for slab in fits) > room.SLACK):
-                return self._fullest(fits)
+            slab = self.shelf.choose(f.DATA, row.profile, row.grain, beyond=0 if engine.moving else room.SLACK)
+            if slab is not None:
+                return slab
             try:
                 cut = self.space.cut(engine.free_number(), row.profile, row.grain, self.rows, room.reserve(self))
             except NoSpace:
@@ -110,21 +116,9 @@ class Pool(Members):
             # What was freed since the last checkpoint can be used after the next one.
             if attempt or not engine.freed:
                 break
+            self.pause("space that was freed is not free yet")
             self.checkpoint()
         raise room.full(self)
-
-    def _slabs_with_room(self, use: int, profile: int, grain: int) -> list[Slab]:
-        return [
-            slab
-            for slab in self.engine.all_slabs()
-            if slab.use == use and slab.grain == grain and slab.free_slots and slab.tolerance >= 0
-            and (use != f.DATA or slab.profile == profile)
-        ]  # fmt: skip
-
-    @staticmethod
-    def _fullest(slabs: list[Slab]) -> Slab:
-        """Whole ones first, then the fullest: so that others become empty and can be given back."""
-        return min(slabs, key=lambda slab: (bin(slab.missing).count("1"), slab.free_slots))
 
     def _cut_mirror(self, use: int) -> f.SlabRow:
         try:
@@ -134,16 +128,20 @@ class Pool(Members):
 
     def _recorded(self, row: f.SlabRow) -> Slab:
         """The slab is in use when every member has the record of it: nothing may lie where no record leads."""
+        if self.crowded:
+            self.pause("many of its records are not durable yet")
         slab = self._add_slab(row)
         try:
             self.write_commit()
         except BaseException:
-            self._release([row.slab])
+            self.release_slabs([row.slab])
             raise
         return slab
 
     def new_segment(self) -> None:
         """The log goes on in a new segment; the one before ends where it is. Raises Suspended, BlockError."""
+        if len(self.segments) > room.most_segments(self) + 1:
+            self.pause("its log is full")
         row = self._cut_mirror(f.LOG)
         if self.segments and not self.segments[-1].end:
             # Some member may have the record of this end from now on: nothing may follow there, whatever happens.
@@ -213,89 +211,43 @@ class Pool(Members):
 
     def checkpoint(self) -> None:
         """Make the map durable: the log before it is not needed then, freed space can be used. Raises Suspended."""
-        engine = self.engine
-        engine.commit()
-        sequence, freed = engine.sequence, len(engine.freed)
-        rows = self._write_maps()
-        # No record may lead to a page that is not durable, so the tables change only now; and a slot that the newest
-        # record that may survive still leads to is not given back before its successor is durable on all members.
-        self.sync_members()
-        self.volume_rows.update(rows)
-        self.checkpointed = sequence
-        self._retire_segments()
-        unused, dead = len(self._unused), len(self._dead)
-        self.write_commit()
-        self.sync_members()
-        for number, slot in [*engine.freed[:freed], *((page.slab, page.slot) for page in self._unused[:unused])]:
-            slab = engine.slab(number)
-            if slab is not None:
-                slab.give_slot(slot)
-        self._release([*self._dead[:dead], *self._empty_slabs()])
-        del engine.freed[:freed], self._unused[:unused], self._dead[:dead]
+        self.checkpoints.at_once()
 
-    def _write_maps(self) -> dict[int, f.VolumeRow]:
-        """Every volume's dirty pages, to new space; the rows that lead to them."""
-        rows = {}
-        for number, disk in self.engine.disks.items():
-            root, unused = self.write_map(disk.map)
-            self._unused += unused
-            rows[number] = self.volume_rows[number]._replace(root=root, levels=disk.map.levels)
-        return rows
+    def pause(self, why: str) -> None:
+        """Before a request makes fsyncs itself: where they are made apart, it waits for a checkpoint. Raises Busy."""
+        if self.apart:
+            raise self.busy(why)
 
-    def write_map(self, volume_map: VolumeMap) -> tuple[f.PagePointer, list[f.PagePointer]]:
-        """The dirty pages of one map: its new root, and the pages that it does without now."""
-        taken: list[f.PagePointer] = []
+    def busy(self, why: str) -> Busy:
+        """A checkpoint is wanted, and somebody waits for it."""
+        self.checkpoints.wanted = self.awaited = True
+        return Busy(f"pool {self.name} waits for its disks: {why}")
 
-        def store(page: bytes) -> f.PagePointer:
-            taken.append(self._store_page(page))
-            return taken[-1]
-
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """In here nothing waits for fsyncs that are made apart: they are made at once, if they must."""
+        before, self.apart = self.apart, False
         try:
-            return volume_map.write_tree(store)
-        except BaseException:
-            for pointer in taken:  # nothing leads to them
-                slab = self.engine.slab(pointer.slab)
-                if slab is not None:
-                    slab.give_slot(pointer.slot)
-            raise
+            yield
+        finally:
+            self.apart = before
 
-    def _store_page(self, page: bytes) -> f.PagePointer:
-        while True:
-            fits = self._slabs_with_room(f.META, 0, PAGE)
-            slab = self._fullest(fits) if fits else self._recorded(self._cut_mirror(f.META))
-            slot = slab.take_slot()
-            failed = slab.write_page(slot, page)
-            if failed:
-                try:
-                    self.write_failed(slab, failed, slab.last_error)
-                except BaseException:
-                    slab.give_slot(slot)
-                    raise
-            if slab.tolerance >= 0:
-                return f.PagePointer(slab.number, slot, crc32c(0, page), self.engine.sequence)
-            slab.give_slot(slot)  # no copy of it is left
+    def page_slab(self) -> Slab:
+        """Where a page of the map goes. Raises Suspended, BlockError."""
+        return self.shelf.choose(f.META, 0, PAGE) or self._recorded(self._cut_mirror(f.META))
 
-    def _retire_segments(self) -> None:
-        """Segments whose content is all in grains: they are left out of the next commit record."""
-        dead = {row.slab for row in self.segments if row.end and not self.engine.live_in(row.slab)}
-        self.segments = [row for row in self.segments if row.slab not in dead]
-        for number in dead:
+    def is_recorded(self, number: int) -> bool:
+        """Whether the next commit record has this slab."""
+        return number in self._slab_rows
+
+    def drop_segments(self, numbers: Set[int]) -> None:
+        """These segments of the log are left out of the next commit record."""
+        self.segments = [row for row in self.segments if row.slab not in numbers]
+        for number in numbers:
             self.engine.segment_keys.pop(number, None)
             self._slab_rows.pop(number)
-        self._dead += dead
 
-    def _empty_slabs(self) -> list[int]:
-        """Slabs without a slot in use, but for one of each kind."""
-        empty, kept = [], set()
-        for slab in self.engine.all_slabs():
-            kind = (slab.use, slab.profile, slab.grain)
-            if slab.use != f.LOG and slab.used == 0 and slab.number in self._slab_rows:
-                if kind in kept:
-                    empty.append(slab.number)
-                kept.add(kind)
-        return empty
-
-    def _release(self, numbers: list[int]) -> None:
+    def release_slabs(self, numbers: list[int]) -> None:
         """These slabs are not used by the durable state any more: their extents are free."""
         for number in numbers:
             slab = self.engine.slab(number)

@@ -2,12 +2,13 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from storvirt.pool.logindex cimport LogIndex, logged_t
-from storvirt.pool.slab cimport Slab
+from storvirt.pool.slab cimport Changes, Slab
 from storvirt.raid.kernels cimport crc32c
 from storvirt.volume.map cimport VolumeMap
 
 cdef enum:
     BLOCK_BYTES = 4096
+    COLD = 1                 # of _read(): some of it is not in memory, and is not waited for
 
 
 cdef inline uint32_t grain_seed(uint32_t volume, uint64_t grain, uint64_t birth) noexcept nogil:
@@ -30,6 +31,7 @@ cdef class Reader:
     cdef readonly LogIndex index
     cdef readonly dict disks             # by number of the volume
     cdef list slabs                      # Slab by number, None where there is none
+    cdef readonly Changes changes        # of all slabs
     cdef readonly set to_heal            # (volume, grain) found damaged and reconstructed
     cdef readonly dict counts
     cdef bytearray payload               # blocks of the record that is being made
@@ -39,10 +41,14 @@ cdef class Reader:
     cdef size_t buffer_size
 
     cdef int _buffers(self, Disk disk) except -1
-    cdef int _read(self, Disk disk, uint64_t offset, uint64_t length, uint8_t *to) except -1
-    cdef int _read_blocks(self, Disk disk, uint64_t block, uint64_t count, uint8_t *to) except -1
-    cdef int _read_logged(self, Disk disk, const logged_t *where, uint8_t *to) except -1
-    cdef int _read_grain(self, Disk disk, uint64_t grain, uint32_t first, uint32_t count, uint8_t *to) except -1
+    cdef int _read(self, Disk disk, uint64_t offset, uint64_t length, uint8_t *to, bint wait) except -1
+    cdef int _read_blocks(self, Disk disk, uint64_t block, uint64_t count, uint8_t *to, bint wait) except -1
+    cdef int _read_logged(self, Disk disk, const logged_t *where, uint8_t *to, bint wait) except -1
+    cdef int _read_grain(self, Disk disk, uint64_t grain, uint32_t first, uint32_t count, uint8_t *to,
+                         bint wait) except -1
+    cdef int _fetch(self, Disk disk, uint64_t offset, uint64_t length) except -1
+    cdef void _fetch_logged(self, Slab segment, uint32_t place) noexcept
+    cdef uint64_t _run(self, Disk disk, uint64_t block, uint64_t count) noexcept
     cdef bint _verifies(self, const uint8_t *data, uint32_t seed, const uint32_t *crcs, uint32_t count) noexcept
     cdef int _reconstruct(self, Disk disk, Slab slab, uint32_t slot, uint64_t grain, uint32_t first, uint32_t count,
                           uint32_t seed, const uint32_t *crcs, uint8_t *to) except -1

@@ -4,13 +4,13 @@ Knows: the tables (volumes, slabs, the log's index), checksums, reconstruction.
 Refuses to know: writing (engine.pyx), where slabs come from (pool.py), request rules (lun.py).
 """
 
-from libc.errno cimport EIO
+from libc.errno cimport EAGAIN, EIO
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from storvirt.pool.logindex cimport PENDING, ZEROED, LogIndex, block_key, logged_t
-from storvirt.pool.slab cimport Slab
+from storvirt.pool.logindex cimport IN_SEGMENT, PENDING, ZEROED, LogIndex, block_key, logged_t
+from storvirt.pool.slab cimport Changes, Slab
 from storvirt.raid.kernels cimport crc32c
 from storvirt.volume.map cimport VolumeMap, entry_crcs, entry_t
 
@@ -35,7 +35,7 @@ cdef class Reader:
 
     def __cinit__(self, host, *args):
         self.host = host
-        self.index = LogIndex()
+        self.index, self.changes = LogIndex(), Changes()
         self.disks, self.slabs, self.to_heal = {}, [None], set()
         self.counts = {"healed": 0, "unhealed": 0, "degraded-reads": 0, "records": 0, "log-bytes": 0,
                        "destaged": 0}
@@ -61,6 +61,8 @@ cdef class Reader:
         while len(self.slabs) <= slab.number:
             self.slabs.append(None)
         self.slabs[slab.number] = slab
+        slab.changes = self.changes
+        self.changes.any = True
 
     def free_number(self):
         """For a new slab. A number may have been another slab's: what was written there does not verify here."""
@@ -71,6 +73,7 @@ cdef class Reader:
 
     def remove_slab(self, uint32_t number):
         self.slabs[number] = None
+        self.changes.any = True
         for disk in self.disks.values():
             if (<Disk>disk).slab is not None and (<Disk>disk).slab.number == number:
                 (<Disk>disk).slab = None
@@ -80,6 +83,10 @@ cdef class Reader:
 
     def all_slabs(self):
         return [slab for slab in self.slabs if slab is not None]
+
+    def current_slabs(self):
+        """Those that grains are written to now."""
+        return [(<Disk>disk).slab for disk in self.disks.values() if (<Disk>disk).slab is not None]
 
     def forget_current_slabs(self):
         """New grains go to slabs chosen anew: some member came or went."""
@@ -106,7 +113,7 @@ cdef class Reader:
         cdef bytearray out = bytearray(length)
         cdef uint8_t *to = out
         if length:
-            self._read(disk, offset, length, to)
+            self._read(disk, offset, length, to, True)
         return bytes(out)
 
     def slot_content(self, Disk disk, uint64_t grain):
@@ -120,54 +127,56 @@ cdef class Reader:
             return None
         place = entry.slab, entry.slot
         content = bytearray(disk.grain)
-        self._read_grain(disk, grain, 0, disk.blocks, content)
+        self._read_grain(disk, grain, 0, disk.blocks, content, True)
         return self.slab(place[0]), place[1], content
 
-    cdef int _read(self, Disk disk, uint64_t offset, uint64_t length, uint8_t *to) except -1:
+    cdef int _read(self, Disk disk, uint64_t offset, uint64_t length, uint8_t *to, bint wait) except -1:
+        """0; or COLD, only if `wait` is false, and then `to` may be half filled."""
         cdef uint64_t inside = offset % BLOCK_BYTES, piece, whole
         if inside or length < BLOCK_BYTES:
             piece = min(length, BLOCK_BYTES - inside)
-            self._read_blocks(disk, offset // BLOCK_BYTES, 1, self.block_buffer)
+            if self._read_blocks(disk, offset // BLOCK_BYTES, 1, self.block_buffer, wait):
+                return COLD
             memcpy(to, self.block_buffer + inside, piece)
             offset += piece
             length -= piece
             to += piece
         whole = length // BLOCK_BYTES
         if whole:
-            self._read_blocks(disk, offset // BLOCK_BYTES, whole, to)
+            if self._read_blocks(disk, offset // BLOCK_BYTES, whole, to, wait):
+                return COLD
             offset += whole * BLOCK_BYTES
             to += whole * BLOCK_BYTES
             length -= whole * BLOCK_BYTES
         if length:
-            self._read_blocks(disk, offset // BLOCK_BYTES, 1, self.block_buffer)
+            if self._read_blocks(disk, offset // BLOCK_BYTES, 1, self.block_buffer, wait):
+                return COLD
             memcpy(to, self.block_buffer, length)
         return 0
 
-    cdef int _read_blocks(self, Disk disk, uint64_t block, uint64_t count, uint8_t *to) except -1:
-        cdef uint64_t grain, first, run, limit
+    cdef int _read_blocks(self, Disk disk, uint64_t block, uint64_t count, uint8_t *to, bint wait) except -1:
+        cdef uint64_t run
         cdef logged_t *where
-        cdef bint logged = self.index.count != 0
+        cdef int cold
         while count:
-            where = self.index.find(block_key(disk.number, block)) if logged else NULL
+            where = self.index.find(block_key(disk.number, block)) if self.index.count else NULL
             if where != NULL:
-                self._read_logged(disk, where, to)
                 run = 1
+                cold = self._read_logged(disk, where, to, wait)
             else:
-                grain, first = block // disk.blocks, block % disk.blocks
-                limit = min(count, disk.blocks - first)
-                run = 1
-                while run < limit and not (logged and self.index.find(block_key(disk.number, block + run)) != NULL):
-                    run += 1
-                self._read_grain(disk, grain, <uint32_t>first, <uint32_t>run, to)
+                run = self._run(disk, block, count)
+                cold = self._read_grain(disk, block // disk.blocks, <uint32_t>(block % disk.blocks), <uint32_t>run, to, wait)
+            if cold:
+                return COLD
             block += run
             count -= run
             to += run * BLOCK_BYTES
         return 0
 
-    cdef int _read_logged(self, Disk disk, const logged_t *where, uint8_t *to) except -1:
+    cdef int _read_logged(self, Disk disk, const logged_t *where, uint8_t *to, bint wait) except -1:
         cdef Slab segment
         cdef uint8_t *payload
-        cdef int copy
+        cdef int copy, error
         if where.kind == ZEROED:
             memset(to, 0, BLOCK_BYTES)
             return 0
@@ -177,26 +186,69 @@ cdef class Reader:
             return 0
         segment = <Slab>self.slabs[where.segment]
         for copy in range(segment.width):
-            if segment.read_column(0, copy, where.place, BLOCK_BYTES, to) == 0 and crc32c(0, to, BLOCK_BYTES) == where.crc:
+            error = segment.read_column(0, copy, where.place, BLOCK_BYTES, to, wait)
+            if error == EAGAIN and not wait:
+                return COLD
+            if error == 0 and crc32c(0, to, BLOCK_BYTES) == where.crc:
                 if copy:
                     self.counts["degraded-reads"] += 1
                 return 0
         self.counts["unhealed"] += 1
         raise BlockError(EIO, f"a block in the log of volume {disk.row.name} is damaged on all its copies")
 
-    cdef int _read_grain(self, Disk disk, uint64_t grain, uint32_t first, uint32_t count, uint8_t *to) except -1:
+    cdef int _read_grain(self, Disk disk, uint64_t grain, uint32_t first, uint32_t count, uint8_t *to,
+                         bint wait) except -1:
         cdef entry_t *entry = disk.map.find(grain)
         cdef uint32_t seed
+        cdef int error
         cdef Slab slab
         if entry == NULL or entry.slab == 0:
             memset(to, 0, <size_t>count * BLOCK_BYTES)
             return 0
         slab = <Slab>self.slabs[entry.slab]
         seed = grain_seed(disk.number, grain, entry.birth)
-        if (slab.read(entry.slot, first * BLOCK_BYTES, count * BLOCK_BYTES, to) == 0
-                and self._verifies(to, seed, entry_crcs(entry) + first, count)):
+        error = slab.read(entry.slot, first * BLOCK_BYTES, count * BLOCK_BYTES, to, wait)
+        if error == 0 and self._verifies(to, seed, entry_crcs(entry) + first, count):
             return 0
+        if not wait and (error == EAGAIN or slab.fetch(entry.slot, first * BLOCK_BYTES, count * BLOCK_BYTES)):
+            return COLD
         return self._reconstruct(disk, slab, entry.slot, grain, first, count, seed, entry_crcs(entry) + first, to)
+
+    cdef int _fetch(self, Disk disk, uint64_t offset, uint64_t length) except -1:
+        """Have fetched what a read needs and is not in memory. Raises BlockError as the read will."""
+        cdef uint64_t block = offset // BLOCK_BYTES, end = (offset + length + BLOCK_BYTES - 1) // BLOCK_BYTES, run
+        cdef logged_t *where
+        cdef entry_t *entry
+        while block < end:
+            where = self.index.find(block_key(disk.number, block)) if self.index.count else NULL
+            if where != NULL:
+                run = 1
+                if where.kind == IN_SEGMENT:
+                    self._fetch_logged(<Slab>self.slabs[where.segment], where.place)
+            else:
+                run = self._run(disk, block, end - block)
+                entry = disk.map.find(block // disk.blocks)
+                if entry != NULL and entry.slab != 0:
+                    (<Slab>self.slabs[entry.slab]).fetch(
+                        entry.slot, <uint32_t>(block % disk.blocks) * BLOCK_BYTES, <uint32_t>run * BLOCK_BYTES)
+            block += run
+        return 0
+
+    cdef void _fetch_logged(self, Slab segment, uint32_t place) noexcept:
+        cdef int copy
+        for copy in range(segment.width):
+            if not segment.missing >> copy & 1:
+                segment.fetch_column(0, copy, place, BLOCK_BYTES)
+                return
+
+    cdef uint64_t _run(self, Disk disk, uint64_t block, uint64_t count) noexcept:
+        """How many blocks from here, at most `count`, lie in one grain and not in the log. The first one does."""
+        cdef uint64_t run = 1, limit = min(count, disk.blocks - block % disk.blocks)
+        if self.index.count == 0:
+            return limit
+        while run < limit and self.index.find(block_key(disk.number, block + run)) == NULL:
+            run += 1
+        return run
 
     cdef bint _verifies(self, const uint8_t *data, uint32_t seed, const uint32_t *crcs, uint32_t count) noexcept:
         cdef uint32_t i

@@ -15,7 +15,7 @@ from storvirt.backing.errors import reason
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
-from storvirt.pool.membership import add_member
+from storvirt.pool.membership import add_member, set_successor
 from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.reader import Disk
 from storvirt.pool.slab import Slab
@@ -35,17 +35,22 @@ class Progress(NamedTuple):
 class Replace:
     """Move everything that member `number` holds, or held, to a new member. The old one is read as long as it is there.
 
-    member: empty, of any size; ident: 16 bytes; or the number of one that is in: a job that was cut short goes on.
-    Where the new member has no room, other members take columns.
-    Raises PoolError, NoSpace is one sentence of it; Suspended from step().
+    member: empty, of any size; ident: 16 bytes; or the number of one that is in: a job that was cut short goes on. Who
+    takes whose place is in the member table, so whoever opens the pool knows what was going on
+    (membership.unfinished). Where the new member has no room, other members take columns.
+    Raises PoolError, NoSpace is one sentence of it; Suspended.
     """
 
     def __init__(self, pool: Pool, number: int, member: Member | int, ident: bytes = b"") -> None:
         if not 0 <= number < len(pool.rows) or pool.rows[number].state not in (f.IN, f.OUT) or number == member:
             raise PoolError(f"pool {pool.name} has no member number {number} that could be replaced")
+        if isinstance(member, int):
+            if member not in pool.present():
+                raise PoolError(f"pool {pool.name} has no member number {member} that could take a place")
+            set_successor(pool, number, member)
         self.pool = pool
         self.old = number
-        self.new = member if isinstance(member, int) else add_member(pool, member, ident)
+        self.new = member if isinstance(member, int) else add_member(pool, member, ident, number)
         pool.space.leaving.add(number)
         pool.engine.forget_current_slabs()
         self._homes: dict[Slab, f.Column] = {}  # where a slab's column is being rebuilt
@@ -191,6 +196,9 @@ class Replace:
         pool = self.pool
         name = pool.member_name(self.old)
         member = pool.members[self.old]
+        for number, row in enumerate(pool.rows):
+            if row.successor == self.old and row.state in (f.IN, f.OUT):  # what it was to take goes to the new one
+                pool.rows[number] = row._replace(successor=self.new if number != self.new else f.NOBODY)
         pool.rows[self.old] = pool.rows[self.old]._replace(state=f.REMOVED, since=pool.number + 1)
         pool.members[self.old] = None
         pool.space.leaving.discard(self.old)

@@ -60,7 +60,7 @@ def replay(pool: Pool, commit: f.Commit, degraded: bool) -> None:
         expected, at = row.first, 0
         while at < (row.end or pool.extent):
             record = _record_at(pool, slab, at, expected)
-            if record is None:
+            if record is None or record.end > (row.end or pool.extent):  # an end of 1: nothing in it counts
                 break
             records.append(record)
             at, expected = record.end, expected + len(record.entries)

@@ -8,7 +8,12 @@ cdef enum:
     NO_SLOT = 0xFFFFFFFF
 
 
+cdef class Changes:
+    cdef public bint any
+
+
 cdef class Slab:
+    cdef public Changes changes         # of all slabs that stand with this one
     cdef readonly uint32_t number, slots, used, grain, column
     cdef readonly int use, profile, data, width
     cdef readonly tuple places          # (member number, extent) by column
@@ -34,8 +39,12 @@ cdef class Slab:
     cdef void _dealt(self, int column, const uint8_t *grain, uint8_t *to) noexcept
     cdef void _failed_with(self, int error) noexcept
     cdef int append(self, int copy, uint32_t at, const uint8_t *data, uint32_t length) noexcept
-    cdef int read(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to) noexcept
-    cdef int read_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to) noexcept
+    # wait False: EAGAIN instead of waiting for a device.
+    cdef int read(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to, bint wait) noexcept
+    cdef int read_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to,
+                         bint wait) noexcept
+    cdef bint fetch(self, uint32_t slot, uint32_t offset, uint32_t length) noexcept
+    cdef bint fetch_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length) noexcept
     cdef int rebuild_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to,
                             uint8_t *scratch, uint64_t without) noexcept
     cdef int read_without(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to, uint8_t *scratch,

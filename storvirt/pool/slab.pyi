@@ -3,7 +3,11 @@ from collections.abc import Sequence
 from storvirt.backing.member import Member
 from storvirt.pool.format import Column, SlabRow
 
+class Changes:
+    any: bool
+
 class Slab:
+    changes: Changes
     number: int
     slots: int
     used: int

@@ -22,6 +22,10 @@ assert RAID1 == _RAID1 and RAID5 == _RAID5
 cdef uint64_t _EXTENTS_AT = EXTENTS_AT
 
 
+cdef class Changes:
+    """Whether slots of some slab were given back, or columns came or went, since somebody cleared it (shelf.py)."""
+
+
 cdef class Slab:
     """row: format.SlabRow; extent: bytes; members: Member by member number, None where it is out."""
 
@@ -39,6 +43,7 @@ cdef class Slab:
         self.copies = self.profile == _RAID1
         self.redundant = self.width - 1 if self.copies else self.profile == _RAID5
         self.rebuilding = -1
+        self.changes = Changes()
         for i in range(self.width):
             self._offsets[i] = _EXTENTS_AT + <uint64_t>row.columns[i][1] * extent
             if self._members[i] is None:
@@ -85,6 +90,7 @@ cdef class Slab:
         if slot < self.slots and self._bitmap[slot >> 6] >> (slot & 63) & 1:
             self._bitmap[slot >> 6] &= ~(<uint64_t>1 << (slot & 63))
             self.used -= 1
+            self.changes.any = True
 
     cdef bint mark(self, uint32_t slot) except -1:
         """The slot is in use, says the map. False if it was already: two grains claim it."""
@@ -122,7 +128,7 @@ cdef class Slab:
     def column_bytes(self, uint32_t slot, int column):
         """What a column holds, or None if it can't be read."""
         cdef bytearray data = bytearray(self.column)
-        return None if self.read_column(slot, column, 0, self.column, data) else bytes(data)
+        return None if self.read_column(slot, column, 0, self.column, data, True) else bytes(data)
 
     def read_slot(self, uint32_t slot, uint32_t offset, uint32_t length, uint64_t without):
         """Bytes of a grain, columns in `without` and those that are out reconstructed; None if they can't be."""
@@ -132,7 +138,7 @@ cdef class Slab:
     def piece(self, int column, uint32_t at, uint32_t length):
         """Bytes of an extent (segments of the log), or None if they can't be read."""
         cdef bytearray data = bytearray(length)
-        return None if self.read_column(0, column, at, length, data) else bytes(data)
+        return None if self.read_column(0, column, at, length, data, True) else bytes(data)
 
     @property
     def last_error(self):
@@ -143,6 +149,7 @@ cdef class Slab:
     def lose(self, int number):
         """Member `number` is out: its columns are neither read nor written any more."""
         cdef int i
+        self.changes.any = True
         for i in range(self.width):
             if self.places[i][0] == number:
                 self._members[i] = None
@@ -167,6 +174,7 @@ cdef class Slab:
         self._members[column] = self._target
         self._offsets[column] = self._target_offset
         self.missing &= ~(<uint64_t>1 << column)
+        self.changes.any = True
         self.abandon_rebuild()
 
     def write_target(self, uint32_t slot, const uint8_t[::1] content not None):
@@ -187,7 +195,8 @@ cdef class Slab:
             if self.missing >> column & 1:
                 continue
             self._expected(column, &content[0], b)
-            if self.read_column(slot, column, 0, self.column, b + self.column) or memcmp(b, b + self.column, self.column):
+            if (self.read_column(slot, column, 0, self.column, b + self.column, True)
+                    or memcmp(b, b + self.column, self.column)):
                 wrong |= <uint64_t>1 << column
         return wrong
 
@@ -283,11 +292,40 @@ cdef class Slab:
         self.error = 0
         return self.append(copy, at, &data[0], data.shape[0])
 
-    cdef int read_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to) noexcept:
+    cdef int read_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to,
+                         bint wait) noexcept:
+        cdef Member member
+        cdef uint64_t at = self._offsets[column] + <uint64_t>slot * self.column + offset
         if self.missing >> column & 1:
             return EIO
-        return (<Member>self._members[column]).read_at(
-            to, length, self._offsets[column] + <uint64_t>slot * self.column + offset)
+        member = <Member>self._members[column]
+        return member.read_at(to, length, at) if wait or not member.fetches else member.try_read_at(to, length, at)
+
+    cdef bint fetch_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length) noexcept:
+        if self.missing >> column & 1:
+            return False
+        return (<Member>self._members[column]).fetch_at(
+            length, self._offsets[column] + <uint64_t>slot * self.column + offset)
+
+    cdef bint fetch(self, uint32_t slot, uint32_t offset, uint32_t length) noexcept:
+        """Have fetched what a read of these bytes needs and is not in memory; whether there is any."""
+        cdef bint cold = False
+        cdef uint32_t inside, piece
+        cdef int column, i
+        while length:
+            column = offset // self.column
+            inside = offset % self.column
+            piece = min(length, self.column - inside)
+            if not self.missing >> column & 1:
+                cold |= self.fetch_column(slot, column, inside, piece)
+            else:
+                for i in range(self.width):
+                    cold |= self.fetch_column(slot, i, inside, piece)
+                    if self.copies and not self.missing >> i & 1:
+                        break    # this copy is the one that is read
+            offset += piece
+            length -= piece
+        return cold
 
     cdef int rebuild_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to,
                             uint8_t *scratch, uint64_t without) noexcept:
@@ -296,7 +334,7 @@ cdef class Slab:
         without |= self.missing | (<uint64_t>1 << column)
         if self.profile == _RAID1:
             for i in range(self.width):
-                if not without >> i & 1 and not self.read_column(slot, i, offset, length, to):
+                if not without >> i & 1 and not self.read_column(slot, i, offset, length, to, True):
                     return 0
             return EIO
         if self.profile != _RAID5 or without & ~(<uint64_t>1 << column):
@@ -304,12 +342,12 @@ cdef class Slab:
         memset(to, 0, length)
         for i in range(self.width):
             if i != column:
-                if self.read_column(slot, i, offset, length, scratch):
+                if self.read_column(slot, i, offset, length, scratch, True):
                     return EIO
                 xor_into(to, scratch, length)
         return 0
 
-    cdef int read(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to) noexcept:
+    cdef int read(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to, bint wait) noexcept:
         """Bytes of a grain as they lie in the data columns; an errno when a column is missing or fails."""
         cdef int column, error
         cdef uint32_t inside, piece
@@ -317,7 +355,7 @@ cdef class Slab:
             column = offset // self.column
             inside = offset % self.column
             piece = min(length, self.column - inside)
-            error = self.read_column(slot, column, inside, piece, to)
+            error = self.read_column(slot, column, inside, piece, to, wait)
             if error:
                 self.error = error
                 return error
@@ -338,7 +376,7 @@ cdef class Slab:
             if (without | self.missing) >> column & 1:
                 error = self.rebuild_column(slot, column, inside, piece, to, scratch, without)
             else:
-                error = self.read_column(slot, column, inside, piece, to)
+                error = self.read_column(slot, column, inside, piece, to, True)
             if error:
                 return error
             offset += piece

@@ -20,6 +20,9 @@ def check(commit: f.Commit, extent: int) -> None:
     """Raises FormatError with what is wrong. extent: bytes."""
     if not commit.members or not all(row.state in STATES for row in commit.members):
         raise f.FormatError("its member table has no rows, or states that are not known")
+    for number, row in enumerate(commit.members):
+        if row.successor != f.NOBODY and (row.successor >= len(commit.members) or row.successor == number):
+            raise f.FormatError(f"member {number} is replaced by member {row.successor}, which can't be")
     slabs = {row.slab: row for row in commit.slabs}
     _distinct("slab", [row.slab for row in commit.slabs])
     _distinct("volume", [row.volume for row in commit.volumes])
@@ -30,8 +33,8 @@ def check(commit: f.Commit, extent: int) -> None:
     for volume in commit.volumes:
         _volume(volume, commit.next_volume)
     for segment in commit.segments:
-        row = slabs.get(segment.slab)
-        if row is None or row.use != f.LOG or segment.end > extent:
+        slab_row = slabs.get(segment.slab)
+        if slab_row is None or slab_row.use != f.LOG or segment.end > extent:
             raise f.FormatError(f"segment {segment.slab} of the log is no slab for the log, or ends behind its end")
 
 

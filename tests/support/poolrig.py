@@ -129,6 +129,13 @@ class Story:
         pool.flush()
         self.disk.mark(("flushed", len(self.begun)))
 
+    def round(self) -> None:
+        """Fsyncs are about to be made, and requests come meanwhile; synced() says that all of them were."""
+        self.disk.mark(("round", len(self.begun)))
+
+    def synced(self) -> None:
+        self.disk.mark(("synced", len(self.begun)))
+
     def _begin(self, name: str, offset: int, data: bytes) -> int:
         self.begun.append(Begun(name, offset, data))
         self.disk.mark(("begun", len(self.begun) - 1))
@@ -145,9 +152,16 @@ class Story:
         allowed = Allowed(self.kinds)
         current: dict[tuple[str, int], set[bytes]] = {}
         durable: dict[tuple[str, int], set[bytes]] = {}
+        round_began, before = 0, dict[tuple[str, int], set[bytes]]()
         for what, number in marks:
             if what == "begun":
                 self._apply(self.begun[number], number in acknowledged, current, durable)
+            elif what == "round":
+                round_began, before = number, {key: set(contents) for key, contents in current.items()}
+            elif what == "synced":  # what came while the fsyncs were made may be there or not
+                durable.update(before)
+                for begun in self.begun[round_began:number]:
+                    self._apply(begun, False, {}, durable)
             elif what == "flushed":
                 durable.update({key: set(contents) for key, contents in current.items()})
         allowed.sectors = current if kind == "kill" else durable
@@ -221,7 +235,8 @@ def _copies(files: Mapping[str, SimFile], without: Sequence[str]) -> dict[str, P
 def audit(pool: Pool) -> None:
     """Every slot in use belongs to exactly one grain, page or pending release; every extent to one slab or nobody."""
     used = [(slab.number, slot) for slab in pool.engine.all_slabs() if slab.use != f.LOG for slot in slab.in_use()]
-    owned = list(pool.engine.freed) + [(page.slab, page.slot) for page in pool._unused]
+    unused, dead = pool.checkpoints.awaiting()
+    owned = list(pool.engine.freed) + [(page.slab, page.slot) for page in unused]
     for disk in pool.engine.disks.values():
         owned += [(slab, slot) for _, slab, slot in disk.map.allocated()]
         owned += [(page.slab, page.slot) for page in disk.map.pages()]
@@ -234,4 +249,4 @@ def audit(pool: Pool) -> None:
             assert pool.space.free(number) + sum(place.member == number for place in claimed) == extents
     listed = {slab.number for slab in pool.engine.all_slabs()}
     assert {row.slab for row in pool.segments} <= listed
-    assert pool._slab_rows.keys() | set(pool._dead) == listed
+    assert pool._slab_rows.keys() | set(dead) == listed

@@ -27,7 +27,12 @@ COMMIT = f.Commit(
     durable=70,
     sequence=(1 << 40) + 5,
     next_volume=4,
-    members=tuple(f.MemberRow(bytes([n]) * 16, f.OUT if n == 1 else f.IN, 64 * MIB, 9) for n in range(4)),
+    members=(
+        f.MemberRow(bytes(16), f.IN, 64 * MIB, 9, hint="/data/größe \udcff.img"),
+        f.MemberRow(b"1" * 16, f.OUT, 64 * MIB, 9, 3, "/" + "x" * 1023),
+        f.MemberRow(b"2" * 16, f.IN, 64 * MIB, 9),
+        f.MemberRow(b"3" * 16, f.IN, 64 * MIB, 10, f.NOBODY, "d.img"),
+    ),
     slabs=(
         f.SlabRow(1, f.LOG, f.RAID1, 1, MIB, (f.Column(0, 0), f.Column(2, 0))),
         f.SlabRow(2, f.META, f.LINEAR, 1, PAGE, (f.Column(3, 1),)),
@@ -185,6 +190,8 @@ def test_hostile_counts_with_a_fitting_checksum(at: int, value: int) -> None:
 TABLES = [
     ({"members": ()}, "member table"),
     ({"members": (f.MemberRow(bytes(16), 9, MIB, 1),)}, "member table"),
+    ({"members": (f.MemberRow(bytes(16), f.OUT, 64 * MIB, 1, 1),)}, "replaced by member 1, which can't be"),
+    ({"members": (f.MemberRow(bytes(16), f.OUT, 64 * MIB, 1, 0),)}, "replaced by member 0, which can't be"),
     ({"slabs": (*COMMIT.slabs, COMMIT.slabs[0])}, "twice"),
     ({"slabs": (COMMIT.slabs[0], COMMIT.slabs[0]._replace(slab=5))}, "extent is in its table twice"),
     ({"volumes": (*COMMIT.volumes, COMMIT.volumes[0])}, "twice"),
@@ -323,3 +330,24 @@ def test_junk_is_one_error(junk: bytes) -> None:
     for unpack in (f.unpack_superblock, f.unpack_commit):
         with pytest.raises(f.FormatError):
             unpack(junk)
+
+
+def test_a_hint_is_never_longer_than_its_place() -> None:
+    assert f.hint_for("x" * 1024) == "x" * 1024 and f.hint_for("x" * 1025) == "" == f.hint_for("ü" * 513)
+    rows = tuple(f.MemberRow(bytes([n]) * 16, f.IN, 64 * MIB, 9, hint="h" * 1024) for n in range(f.MAX_MEMBERS))
+    slabs = tuple(f.SlabRow(n + 1, f.DATA, f.LINEAR, 1, 32768, (f.Column(n % 64, n),)) for n in range(8192))
+    assert len(f.pack_commit(COMMIT._replace(members=rows, slabs=slabs))) < f.RING_PLACE_SIZE
+
+
+def test_a_hostile_hint_is_refused() -> None:
+    row = f.MemberRow(bytes(16), f.IN, 64 * MIB, 9, hint="h" * 100)
+    data = bytearray(f.pack_commit(COMMIT._replace(members=(row,), slabs=(), volumes=(), segments=())))
+    at = data.index(b"h" * 100) - 18
+    for length, words in (
+        (1025, "longer than it can be"),
+        (1024, "longer than it can be"),
+        (104, "ends in the middle"),
+    ):
+        struct.pack_into("<H", data, at, length)
+        with pytest.raises(f.FormatError, match=words):
+            f.unpack_commit(sealed(data, 12, len(data)))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from storvirt.backing.member import PythonMember
+from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool.assemble import format_pool, open_pool
 from storvirt.pool.membership import add_member
@@ -197,6 +198,60 @@ def test_a_flushed_record_that_rots_on_all_copies_is_said() -> None:
     rig.open()
 
 
+def test_behind_a_hole_in_the_log_nothing_is_believed() -> None:
+    """Not even what is whole in the next segment: what was written in between is gone."""
+    rig = Files(3, FIVE)
+    pool = rig.open()
+    disk = volume(pool, "raid5-0")
+    disk.write(0, b"a" * 4096)
+    first = next(slab for slab in pool.engine.all_slabs() if slab.use == f.LOG)
+    disk.write(4096, b"b" * 4096)
+    pool.new_segment()
+    disk.write(8192, b"c" * 4096)
+    for member, extent in first.places:  # the second record of the first segment: it begins behind 4608 bytes
+        rig.files[f"m{member}"].write(f.EXTENTS_AT + extent * EXTENT + 4608 + 700, b"torn")
+    found = contents(rig.open())["raid5-0"]
+    assert found[:12288] == b"a" * 4096 + bytes(8192)
+    assert contents(rig.open())["raid5-0"] == found, "the next opening does not find it either"
+
+
+def test_a_grain_that_can_not_be_read_is_not_its_old_content() -> None:
+    """Degraded beyond what the volume may lose: a SWITCH in the log whose columns are missing did happen."""
+    rig = Files(4, FIVE)
+    pool = rig.open()
+    disk = volume(pool, "raid5-0")
+    disk.write(65536, b"same" * 8192)
+    pool.checkpoint()
+    disk.write(0, b"new!" * 8192)  # over zeros, which could be read
+    logs = {place.member for slab in pool.engine.all_slabs() if slab.use == f.LOG for place in slab.places}
+    pages = {place.member for slab in pool.engine.all_slabs() if slab.use == f.META for place in slab.places}
+    tried = 0
+    for lost in itertools.combinations(range(4), 2):
+        if logs <= set(lost) or pages <= set(lost):
+            continue
+        files = {f"m{number}": rig.copy(f"m{number}") for number in range(4) if number not in lost}
+        members = [PythonMember(file, name) for name, file in files.items()]
+        with pytest.raises(BlockError, match="can't be"):
+            volume(open_pool(members, degraded=True), "raid5-0").read(0, 32768)
+        tried += 1
+    assert tried
+
+
+def test_that_a_flush_covered_it_may_be_said_in_a_later_segment() -> None:
+    rig = Files(3, FIVE)
+    pool = rig.open()
+    disk = volume(pool, "raid5-0")
+    disk.write(0, b"a" * 4096)
+    first = next(slab for slab in pool.engine.all_slabs() if slab.use == f.LOG)
+    pool.new_segment()
+    disk.write(4096, b"b" * 4096)
+    pool.flush()
+    disk.write(8192, b"c" * 4096)
+    for member, extent in first.places:
+        rig.files[f"m{member}"].write(f.EXTENTS_AT + extent * EXTENT + 700, b"rot")
+    refused(rig.open, "log of pool rig is damaged", "flushed")
+
+
 def test_a_map_page_lost_on_all_copies_is_one_sentence() -> None:
     rig = Files(3, FIVE)
     rig.life(rig.open())
@@ -258,6 +313,23 @@ def test_a_crash_while_a_member_is_added() -> None:
                 pool = reopen(crash.members(without=["new"]))
             assert not story.allowed(crash.kind, crash.marks).differences(contents(pool))
     assert joined
+
+
+def test_a_number_of_the_ring_is_bound_to_its_bytes() -> None:
+    """The host's space ends between two members' records, and what comes next is something else: no power loss makes
+    two histories of it."""
+    disk = CrashDisk(formatted(3, FIVE), seed=5)
+    pool = reopen(disk.members)
+    fault = disk.fail(errno.ENOSPC, "m1", "write")
+    with pytest.raises(Suspended):
+        pool.create_volume("first", MIB, "raid1", 4096)
+    fault.times = 0
+    pool.create_volume("second", MIB, "raid1", 4096)
+    found = set()
+    for crash in disk.crashes(kinds=("power",), exhaustive_below=64, samples=8):
+        with crash:
+            found |= {frozenset(row.name for row in reopen(crash.members()).volume_rows.values())}
+    assert {"raid5-0", "second"} in found and {"raid5-0"} in found
 
 
 # --- trouble in the middle of a checkpoint ---------------------------------------------------------------------------

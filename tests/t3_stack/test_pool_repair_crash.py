@@ -11,6 +11,7 @@ import pytest
 
 from storvirt.backing.member import PythonMember
 from storvirt.pool import format as f
+from storvirt.pool.membership import unfinished
 from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.repair import Replace, Scrub
 from tests.support.crashdisk import Crash, CrashDisk
@@ -84,8 +85,10 @@ def finish(crash: Crash, story: Story) -> None:
     assert not story.allowed(crash.kind, crash.marks).differences(found)
     audit(pool)
     by_name = {member.name: number for number, member in pool.present().items()}
-    if pool.rows[1].state != f.REMOVED and "new" in by_name:
-        job = Replace(pool, 1, by_name["new"])
+    begun = [(1, by_name["new"])] if pool.rows[1].state != f.REMOVED and "new" in by_name else []
+    assert unfinished(pool) == begun, "who is a member says in whose place"
+    for old, new in begun:
+        job = Replace(pool, old, new)
         while job.step():
             pass
         assert contents(pool) == found
@@ -149,6 +152,35 @@ def test_the_new_member_fails(number: int, after: int) -> None:
             expected = contents(pool)
         assert contents(pool) == expected
         audit(pool)
+
+
+def test_the_new_member_is_replaced_before_it_is_done() -> None:
+    """Who takes its place takes the old one's as well; and a number that is used again is nobody's successor."""
+    disk = CrashDisk({**formatted(4, KINDS), "new": MEMBER, "other": MEMBER, "third": MEMBER}, 1)
+    pool = reopen({name: disk.members[name] for name in ("m0", "m1", "m2", "m3")})
+    volume(pool, "raid5-0").write(0, b"x" * 500_000)
+    Replace(pool, 1, disk.members["new"], IDENT)
+    assert unfinished(pool) == [(1, 4)]
+    _all_of(Replace(pool, 4, disk.members["other"], b"the other one's."))
+    assert unfinished(pool) == [(1, 5)]
+    del disk.members["third"]
+    pool = reopen({name: member for name, member in disk.members.items() if name != "new"})
+    assert unfinished(pool) == [(1, 5)] and [row.hint for row in pool.rows][4:] == ["new", "other"]
+    _all_of(Replace(pool, 1, 5))
+    assert unfinished(pool) == [] and pool.rows[1].successor == 5
+    third = PythonMember(SimFile(MEMBER), "third")
+    job = Replace(pool, 5, third, b"the third one's.")
+    assert job.new == 1 and unfinished(pool) == [(5, 1)] and pool.rows[4].successor == 5
+    _all_of(job)
+    assert pool.rows[5].state == f.REMOVED and contents(pool)["raid5-0"][:500_000] == b"x" * 500_000
+    with pytest.raises(PoolError, match="no member number 4 that could take a place"):
+        Replace(pool, 0, 4)
+    audit(pool)
+
+
+def _all_of(job: Replace) -> None:
+    while job.step():
+        pass
 
 
 @pytest.mark.parametrize("seed", range(8) if LONG else range(2))
