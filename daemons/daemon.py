@@ -65,6 +65,9 @@ def serve(prog: str, what: str, make: Callable[[Loop, str], Daemon], argv: Seque
     raise_file_limit()
     loop = Loop()
     daemon = make(loop, options.name)
+    settle = getattr(daemon, "settle", None)  # only who has files beside its lock wants to know where that is
+    if settle is not None:
+        settle(os.path.dirname(options.lock))
     server = ControlServer(loop, socket.socket(fileno=options.control_fd), daemon.handlers)
     loop.on_signal(signal.SIGTERM, daemon.end)
     loop.on_signal(signal.SIGINT, daemon.end)

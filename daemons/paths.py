@@ -198,6 +198,10 @@ class LabPaths:
         """The lock file that a node, or fabricd, holds while it lives."""
         return os.path.join(self.run, f"{node}.lock")
 
+    def counters(self, node: str) -> str:
+        """The file in which a switch counts."""
+        return os.path.join(self.run, f"{node}.counters")
+
     def log(self, node: str) -> str:
         """What a node, or fabricd, writes to stdout and stderr."""
         return os.path.join(self.logs, f"{node}.log")

@@ -1,4 +1,5 @@
-"""What fabricd remembers of its lab: the file, what each node should be, which process is which, epochs, TCP ports.
+"""What fabricd remembers of its lab: the file, what each node should be, which process is which, epochs, TCP ports,
+witnesses of pools.
 
 Knows: one SQLite file per lab, readable by others while fabricd writes. Refuses to know: how any of it comes true.
 `StateStore` is the seam behind which a replicated store may stand later.
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from daemons.errors import UserError
 from daemons.process import Process, boot_id
 
-VERSION = 1
+VERSION = 2
 _BUSY_SECONDS = 5.0
 
 _SCHEMA = f"""
@@ -25,6 +26,7 @@ CREATE TABLE desired (node TEXT PRIMARY KEY, kind TEXT NOT NULL, config TEXT NOT
 CREATE TABLE processes (node TEXT PRIMARY KEY, kind TEXT NOT NULL, pid INTEGER NOT NULL, start_time INTEGER NOT NULL,
                         boot TEXT NOT NULL, epoch INTEGER NOT NULL, control TEXT NOT NULL);
 CREATE TABLE epochs (node TEXT PRIMARY KEY, epoch INTEGER NOT NULL);
+CREATE TABLE witnesses (node TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE tcp_ports (name TEXT PRIMARY KEY, port INTEGER NOT NULL UNIQUE);
 PRAGMA user_version = {VERSION};
 """
@@ -66,6 +68,8 @@ class StateStore(Protocol):
     def put_process(self, row: ProcessRow) -> None: ...
     def drop_process(self, node: str) -> None: ...
     def next_epoch(self, node: str) -> int: ...
+    def witness(self, node: str) -> Any: ...
+    def set_witness(self, node: str, value: Any) -> None: ...
     def tcp_ports(self) -> dict[str, int]: ...
     def set_tcp_ports(self, ports: Mapping[str, int]) -> None: ...
     def close(self) -> None: ...
@@ -183,6 +187,15 @@ class SqliteStore:
         epoch = max(rows[0][0] + 1 if rows else 1, int(time.time()))
         self._run("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (node, epoch))
         return epoch
+
+    def witness(self, node: str) -> Any:
+        """What a node wanted to be remembered of itself, as it said it last; None if there is nothing."""
+        rows = self._run("SELECT value FROM witnesses WHERE node = ?", (node,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def set_witness(self, node: str, value: Any) -> None:
+        """It outlives the node's processes. value: of JSON; None forgets it."""
+        self._run("INSERT OR REPLACE INTO witnesses VALUES (?, ?)", (node, json.dumps(value)))
 
     def tcp_ports(self) -> dict[str, int]:
         """TCP ports that were picked for links without one, by the planner's names."""

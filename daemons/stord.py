@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from daemons import stord_config, stord_jobs, stord_report
@@ -17,9 +17,11 @@ from daemons.daemon import serve
 from daemons.errors import UserError
 from daemons.loop import Loop
 from daemons.stord_config import Config, WantedLun, WantedVolume
+from daemons.stord_gate import Gate
 from daemons.stord_keeper import Keeper
 from daemons.stord_luns import Luns
-from daemons.stord_open import open_or_create
+from daemons.stord_open import Opened, Waits, open_or_create
+from daemons.stord_witness import Teller
 from storvirt.block import BlockError
 from storvirt.nbd.client import Export
 from storvirt.nbd.export import ExportInfo
@@ -27,23 +29,31 @@ from storvirt.pool.growth import grow_volume
 from storvirt.pool.pool import PoolError, Suspended
 from storvirt.pool.serve import Served
 
-LISTEN_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+RETRY_SECONDS = 0.5
 
 
 class Stord:
-    """The process's one object: a Keeper once it is configured, its LUNs, and the operations."""
+    """The process's one object: a Keeper once the pool is open, its LUNs, and the operations."""
 
     def __init__(self, loop: Loop, name: str) -> None:
         self.loop = loop
         self.name = name
         self.config: Config | None = None
         self.keeper: Keeper | None = None
+        self.waiting = ""  # why the pool, which is there, is not open yet
         self.luns = Luns(loop)
         self.opening: dict[str, str] = {}  # why a listed file was left out, by its path
         self.problems: list[str] = []  # problems of the configuration
         self.since = time.time()
+        self._wanted: Config | None = None  # the newest, also if it was refused
+        self._degraded = False
+        self._volumes: dict[str, int] = {}  # while it waits: the sizes of the volumes that the pool has
+        self._gates: dict[str, Gate] = {}
         self._served: dict[str, Served] = {}
+        self._teller = Teller()
         self._ending = False
+        loop.call_later(LOOK_SECONDS, self._look)
 
     # --- configuration
 
@@ -51,33 +61,74 @@ class Stord:
         wanted = stord_config.check(args.get("config"))
         if self.config is not None and wanted.epoch != self.config.epoch:
             raise UserError(f"{self.name} lives in epoch {self.config.epoch} and can't change to {wanted.epoch}")
-        keeper = self.keeper or self._open(wanted)
-        self.config = wanted
-        self.problems = []
-        for volume in wanted.volumes.values():
-            try:
-                self._set_volume(keeper, volume)
-            except (PoolError, BlockError, Suspended) as error:
-                self.problems.append(f"volume {volume.name}: {error}")
-        there = {row.name for row in keeper.pool.volume_rows.values()}
-        luns = {name: lun for name, lun in wanted.luns.items() if lun.volume in there}
-        self.luns.become(luns, self._export)
+        self._wanted = wanted
+        if self.keeper is None and not self.waiting:
+            self._open(wanted)
+        self._become(wanted)
         reply.done()
 
-    def _open(self, wanted: Config) -> Keeper:
+    def _become(self, wanted: Config) -> None:
+        """The pool is open, or waits to be."""
+        self.config = wanted
+        self.problems = []
+        if self.keeper is None:
+            self.luns.become(self._luns_of(wanted, self._volumes), self._parked)
+            return
+        for volume in wanted.volumes.values():
+            try:
+                self._set_volume(self.keeper, volume)
+            except (PoolError, BlockError, Suspended) as error:
+                self.problems.append(f"volume {volume.name}: {error}")
+        there = {row.name for row in self.keeper.pool.volume_rows.values()}
+        self.luns.become(self._luns_of(wanted, there), self._export)
+        gates, self._gates = self._gates, {}
+        for name, gate in gates.items():
+            if name in self._served:
+                gate.open(self._served[name])
+
+    @staticmethod
+    def _luns_of(wanted: Config, volumes: Container[str]) -> dict[str, WantedLun]:
+        return {name: lun for name, lun in wanted.luns.items() if lun.volume in volumes}
+
+    def _open(self, wanted: Config) -> None:
+        """Raises UserError. When it returns, the pool is open or `waiting`."""
+        began = self.loop.now()
         try:
-            opened = open_or_create(wanted.pool, wanted.members, wanted.size)
+            opened = open_or_create(wanted, self._degraded, make=not self.waiting)
+        except Waits as trouble:
+            self._volumes = {row.name: row.size for row in trouble.volumes}
+            self._wait(str(trouble), began)
+            return
         except UserError as error:
-            self.problems = [str(error)]
-            raise
+            if not self.waiting:
+                self.problems = [str(error)]
+                raise
+            self._wait(str(error), began)  # guests wait already: they are not let down
+            return
+        self._begin(wanted, opened)
+
+    def _wait(self, sentence: str, began: int) -> None:
+        if sentence != self.waiting:
+            self._say(sentence)
+        self.waiting = sentence
+        took = (self.loop.now() - began) / 1e9  # the whole log is read each time
+        self.loop.call_later(max(RETRY_SECONDS, 4 * took), self._try_again)
+
+    def _try_again(self) -> None:
+        if self._ending or self.keeper is not None or self.config is None:
+            return
+        self._open(self.config)
+        if self.keeper is not None:
+            self._become(self.config)
+
+    def _begin(self, wanted: Config, opened: Opened) -> None:
         self.opening = opened.problems
         for sentence in opened.problems.values():
-            print(sentence, file=sys.stderr, flush=True)
-        made = "made" if opened.created else "open"
-        print(f"pool {wanted.pool} is {made}, {len(opened.paths)} members", file=sys.stderr, flush=True)
+            self._say(sentence)
+        self._say(f"pool {wanted.pool} is {'made' if opened.created else 'open'}, {len(opened.paths)} members")
+        self.waiting = ""
         self.keeper = Keeper(self.loop, opened.pool, opened.paths)
-        self.loop.call_later(LISTEN_SECONDS, self._listen)
-        return self.keeper
+        self._resume_job()
 
     def _set_volume(self, keeper: Keeper, wanted: WantedVolume) -> None:
         pool = keeper.pool
@@ -94,20 +145,46 @@ class Stord:
         disk = self.keeper.pool.disk(lun.volume)
         if lun.name not in self._served:
             self._served[lun.name] = self.keeper.serve(disk)
-        info = ExportInfo(lun.name, disk.size, f"volume {lun.volume} of pool {self.name}", lun.read_only, True)
-        return Export(info, self._served[lun.name])
+        served = self._served[lun.name]
+        return Export(self._info(lun, disk.size), served, served.forget)
 
-    def _listen(self) -> None:
-        """What could not be listened at may be free by now."""
-        if not self._ending:
-            self.luns.listen()
-            self.loop.call_later(LISTEN_SECONDS, self._listen)
+    def _parked(self, lun: WantedLun) -> Export:
+        gate = self._gates.setdefault(lun.name, Gate())
+        return Export(self._info(lun, self._volumes[lun.volume]), gate, gate.forget)
+
+    def _info(self, lun: WantedLun, size: int) -> ExportInfo:
+        return ExportInfo(lun.name, size, f"volume {lun.volume} of pool {self.name}", lun.read_only, True)
+
+    # --- every second
+
+    def _look(self) -> None:
+        """What could not be listened at may be free by now; what is to be done by itself is begun; fabricd is told."""
+        if self._ending:
+            return
+        self.loop.call_later(LOOK_SECONDS, self._look)
+        self.luns.listen()
+        if self.keeper is not None:
+            self._resume_job()
+            self._teller.look(self.keeper, self.loop.now())
+
+    def _resume_job(self) -> None:
+        """A rebuild that was cut short goes on. One that failed waits for somebody to mend what is wrong."""
+        keeper = self.keeper
+        assert keeper is not None
+        if keeper.task is None or keeper.task.state == "done":
+            task = stord_jobs.resume(keeper)
+            if task is not None:
+                keeper.task = task
+                self._say(f"{task.kind} {task.what} goes on")
+
+    def _say(self, sentence: str) -> None:
+        print(sentence, file=sys.stderr, flush=True)
 
     # --- operations
 
     def _opened(self) -> Keeper:
         if self.keeper is None:
-            raise UserError(f"pool {self.name} is not open")
+            raise UserError(self.waiting or f"pool {self.name} is not open")
         return self.keeper
 
     def status(self, args: dict[str, Any], reply: Reply) -> None:
@@ -134,9 +211,8 @@ class Stord:
     def replace(self, args: dict[str, Any], reply: Reply) -> None:
         """`{member, path}`: begin to move what the member holds to a new file; `status` tells how far it is."""
         keeper = self._opened()
-        listed = self.config.members if self.config is not None else ()
         member, path = str(args.get("member", "")), str(args.get("path", ""))
-        keeper.task = stord_jobs.begin_replace(keeper, listed, member, path)
+        keeper.task = stord_jobs.begin_replace(keeper, member, path)
         reply.done(keeper.task.row())
 
     def scrub(self, args: dict[str, Any], reply: Reply) -> None:
@@ -145,10 +221,28 @@ class Stord:
         keeper.task = stord_jobs.begin_scrub(keeper)
         reply.done(keeper.task.row())
 
+    def witness(self, args: dict[str, Any], reply: Reply) -> None:
+        """`{after}`: answered when the newest durable commit record is another one; see stord_witness."""
+        self._teller.ask(args.get("after"), reply, self.loop.now())
+
+    def open(self, args: dict[str, Any], reply: Reply) -> None:
+        """`{degraded: true}`: open a pool that was refused, with what there is and as it is: somebody said so."""
+        if args.get("degraded") is not True:
+            raise UserError("open wants {degraded: true}: without it a pool is opened by configure")
+        if self.keeper is not None or self._wanted is None:
+            raise UserError(f"pool {self.name} is open" if self.keeper else f"pool {self.name} is not configured yet")
+        self._degraded = True
+        if not self.waiting:
+            self._open(self._wanted)
+            self._become(self._wanted)
+        reply.done(stord_report.status(self))
+
     @property
     def handlers(self) -> dict[str, Handler]:
         """The control operations."""
-        operations = ("configure", "status", "flush", "checkpoint", "replace", "scrub", "stop")
+        operations = (
+            "configure", "status", "flush", "checkpoint", "replace", "scrub", "witness", "open", "stop",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in operations}
 
     # --- the end

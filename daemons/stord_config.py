@@ -31,8 +31,15 @@ class WantedLun(NamedTuple):
     read_only: bool
 
 
+class Witness(NamedTuple):
+    """A commit record that was durable on all members: its number and hash; the hash may be b"", not known."""
+
+    number: int
+    digest: bytes
+
+
 class Config(NamedTuple):
-    """members: absolute paths; size: bytes of each, where it is to be made."""
+    """members: absolute paths; size: bytes of each, where it is to be made; witness: what fabricd was told."""
 
     epoch: int
     pool: str
@@ -40,6 +47,7 @@ class Config(NamedTuple):
     size: int
     volumes: dict[str, WantedVolume]
     luns: dict[str, WantedLun]
+    witness: Witness | None = None
 
 
 def check(config: object) -> Config:
@@ -60,8 +68,20 @@ def check(config: object) -> Config:
     name = _text(pool, "name", "the pool")
     return Config(
         _number(config, "epoch", "the configuration", 0), name, tuple(members), _number(pool, "size", f"pool {name}"),
-        volumes, luns,
+        volumes, luns, witness(config.get("witness")),
     )  # fmt: skip
+
+
+def witness(value: object) -> Witness | None:
+    """Of `{"number": 7, "hash": "<64 hex digits, or none>"}`. Raises UserError."""
+    if value is None:
+        return None
+    if isinstance(value, dict) and isinstance(value.get("hash"), str):
+        try:
+            return Witness(_number(value, "number", "a pool's witness", 0), bytes.fromhex(value["hash"]))
+        except ValueError:
+            pass
+    raise UserError("a pool's 'witness' has the 'number' and the 'hash' of a commit record")
 
 
 def _is_path(value: object) -> bool:

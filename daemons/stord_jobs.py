@@ -1,4 +1,4 @@
-"""Beginning the jobs that people ask for: replacing a member, scrubbing.
+"""Beginning the jobs that people ask for, replacing a member and scrubbing; and going on with one that was cut short.
 
 Knows: how a member is named, that a new member is a new file. Refuses to know: how a job works (storvirt.pool.repair).
 """
@@ -6,7 +6,8 @@ Knows: how a member is named, that a new member is a new file. Refuses to know: 
 from __future__ import annotations
 
 import os.path
-from collections.abc import Sequence
+import time
+from typing import Any
 
 from daemons.errors import UserError
 from daemons.stord_keeper import Keeper, Task
@@ -15,28 +16,75 @@ from storvirt.backing.errors import MemberError
 from storvirt.backing.files import create_all, remove_all
 from storvirt.block import BlockError
 from storvirt.pool import format as f
+from storvirt.pool.membership import unfinished
 from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.repair import Replace, Scrub
 
 
-def begin_replace(keeper: Keeper, listed: Sequence[str], member: str, path: str) -> Task:
+class Replacing(Task):
+    """A rebuild as people see it. resumed: it was under way when the pool was opened."""
+
+    def __init__(self, keeper: Keeper, job: Replace, resumed: bool) -> None:
+        self.old = path_of(keeper, job.old)
+        self.resumed = resumed
+        self._keeper = keeper
+        self._began = time.monotonic()
+        path = path_of(keeper, job.new)
+        super().__init__("replace", f"{self.old} by {path}", job, path)
+
+    def row(self) -> dict[str, Any]:
+        row = super().row()
+        rate = round(row["done"] / max(time.monotonic() - self._began, 0.001))
+        more = {"old": self.old, "resumed": self.resumed, "rate": rate}
+        return {**row, **more, "sentence": self._sentence(row["done"], row["total"], rate)}
+
+    def _sentence(self, done: int, total: int, rate: int) -> str:
+        if self.state == "done":
+            return f"{self.path} has taken the place of {self.old}"
+        if self.state == "failed":
+            return f"{self.path} did not take the place of {self.old}: {self.problem}"
+        far = f"{100 * done // total if total else 100} % of {total} slots, {rate} a second"
+        again = "; it went on by itself when the pool was opened again" if self.resumed else ""
+        waits = "; it waits as the pool does" if self._keeper.suspended else ""
+        return f"{self.path} is taking the place of {self.old}: {far}{again}{waits}"
+
+
+def begin_replace(keeper: Keeper, member: str, path: str) -> Task:
     """member: its path, the last part of it, or its number; path: absolute, or a bare name beside the old member, of a
-    file that is not there yet, or of a member that such a job had begun to fill: one that is not `listed`.
+    file that is not there yet, or of the one that takes the member's place already.
 
     Raises UserError.
     """
-    _nothing_runs(keeper)
-    pool = keeper.pool
     number = find(keeper, member)
     if path and "/" not in path and number in keeper.paths:
         path = os.path.join(os.path.dirname(keeper.paths[number]), path)
     if not os.path.isabs(path):
         raise UserError(f"{path!r} is no absolute path")
-    what = f"{keeper.paths.get(number, member)} by {path}"
-    begun = [n for n, known in keeper.paths.items() if known == path and pool.rows[n].state == f.IN]
-    job = _go_on(pool, number, begun[0]) if begun and path not in listed else _begin(pool, number, path)
+    task, pool = keeper.task, keeper.pool
+    if isinstance(task, Replacing) and task.state == "running" and (task.old, task.path) == (
+        path_of(keeper, number), path,
+    ):  # fmt: skip
+        return task
+    _nothing_runs(keeper)
+    begun = [new for old, new in unfinished(pool) if old == number and keeper.paths.get(new) == path]
+    job = _go_on(pool, number, begun[0]) if begun else _begin(pool, number, path)
     keeper.paths[job.new] = path
-    return Task("replace", what, job, path)
+    return Replacing(keeper, job, False)
+
+
+def resume(keeper: Keeper) -> Task | None:
+    """A rebuild that was under way when an earlier process ended; None when there is none, or not now."""
+    for number, new in unfinished(keeper.pool):
+        try:
+            return Replacing(keeper, Replace(keeper.pool, number, new), True)
+        except (PoolError, Suspended):
+            continue  # the pool's own problems have a sentence for it
+    return None
+
+
+def path_of(keeper: Keeper, number: int) -> str:
+    """A member's file as far as it is known, or another name for it."""
+    return keeper.paths.get(number) or keeper.pool.rows[number].hint or keeper.pool.member_name(number)
 
 
 def _begin(pool: Pool, number: int, path: str) -> Replace:
@@ -54,10 +102,10 @@ def _begin(pool: Pool, number: int, path: str) -> Replace:
 
 
 def _go_on(pool: Pool, number: int, new: int) -> Replace:
-    """The new file is a member already: this process, or one before it, was killed in the middle."""
+    """The new file is a member already: the job failed, or was cut short."""
     try:
         return Replace(pool, number, new)
-    except PoolError as error:
+    except (PoolError, Suspended) as error:
         raise UserError(str(error)) from None
 
 
@@ -70,7 +118,7 @@ def begin_scrub(keeper: Keeper) -> Task:
 def find(keeper: Keeper, member: str) -> int:
     """The number of a member that is in or out. Raises UserError."""
     numbers = [n for n, row in enumerate(keeper.pool.rows) if row.state in (f.IN, f.OUT)]
-    named = {n: keeper.paths.get(n, keeper.pool.member_name(n)) for n in numbers}
+    named = {n: path_of(keeper, n) for n in numbers}
     for matches in (
         [n for n in numbers if named[n] == member],
         [n for n in numbers if os.path.basename(named[n]) == member],

@@ -3,8 +3,11 @@
 Knows: when each of these has its turn, so that no request waits for long. Refuses to know: sockets, configuration, how
 any of it is done (storvirt.pool).
 
-A *turn* is a little of the background work and of the job. It comes after each round of the loop, and between two
-flushes: never while the worker's fsyncs are under way, because an fsync error is told to one of two callers only.
+Fsyncs are made in the worker's thread, in *rounds*: each serves the flushes that wait when it begins, and one half of a
+checkpoint. Requests go on meanwhile. One that needs what only a checkpoint gives (Busy) is kept until that is over.
+
+A *turn* is a little of the background work and of the job. It comes after each round of the loop and between two rounds
+of fsyncs; the job's part only there, because it makes its own fsyncs and must not wait for others.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from daemons.worker import Worker
 from storvirt.block import BlockError
 from storvirt.pool import flush as flushes
 from storvirt.pool import format as f
+from storvirt.pool.errors import Busy
 from storvirt.pool.flush import Flush
 from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.reader import Disk
@@ -25,6 +29,7 @@ from storvirt.pool.repair import Progress, Scrub
 from storvirt.pool.serve import Served
 
 CHECK_SECONDS = 1.0
+EARLY = 5  # commit records that are not durable, from which on a round is made for them (of members.CROWDED)
 RETRY_SECONDS = 0.5
 _KEPT_EVENTS = 50
 
@@ -67,6 +72,7 @@ class Keeper:
         self.task: Task | None = None
         self._loop = loop
         self._worker = Worker(loop)
+        pool.apart, pool.settle = True, self._worker.settle
         self._waiting: list[Done] = []  # flushes to be begun
         self._syncing = False
         self._ended: Callable[[], None] | None = None
@@ -81,18 +87,24 @@ class Keeper:
         self.served.append(served)
         return served
 
-    # --- flushes
+    # --- rounds of fsyncs
 
     def flush(self, done: Done) -> None:
         """Make durable what was acknowledged; those that come while fsyncs are under way share the next ones."""
         self._waiting.append(done)
         self._begin()
 
+    @property
+    def _due(self) -> bool:
+        pool = self.pool
+        return bool(self._waiting) or pool.checkpoints.pending or pool.number - pool.durable >= EARLY
+
     def _begin(self) -> None:
-        if self._syncing or not self._waiting or self.suspended:
+        if self._syncing or self.suspended or self._ended is not None or not self._due:
             return
         batch, self._waiting = self._waiting, []
         try:
+            self._checkpoint(self.pool.checkpoints.before_round)
             flush = flushes.begin(self.pool)
         except Suspended as trouble:
             self._waiting = batch
@@ -107,37 +119,73 @@ class Keeper:
     def _synced(self, flush: Flush, batch: list[Done], failed: Any) -> None:
         self._syncing = False
         try:
-            durable = flushes.end(self.pool, flush, failed)
+            self._end_round(flush, batch, failed)
         except Suspended as trouble:
             self._waiting[:0] = batch
             self._suspend(trouble)
-        else:
-            if durable:
-                for done in batch:
-                    done(None)
-            else:
-                self._waiting[:0] = batch
         if self._ended is not None:
             self._ended()
             return
+        self._serve_again()
         self._turn()
         self._begin()
+
+    def _end_round(self, flush: Flush, batch: list[Done], failed: Any) -> None:
+        """Raises Suspended."""
+        if not flushes.end(self.pool, flush, failed):
+            self._waiting[:0] = batch
+            return
+        answered, batch[:] = batch[:], []
+        for done in answered:
+            done(None)
+        self._checkpoint(self.pool.checkpoints.after_round)
+
+    def _checkpoint(self, step: Callable[[], None]) -> None:
+        """One that can't be made for now is no reason to refuse a flush. Raises Suspended."""
+        try:
+            step()
+        except (BlockError, PoolError) as error:
+            self.pool.checkpoints.wanted = False
+            self._failed(error)
+
+    def _serve_again(self) -> None:
+        """Requests that waited for a checkpoint. They are not sent away again: what they still lack is made here."""
+        if not self.pool.awaited or self.pool.checkpoints.pending or self.suspended:
+            return
+        self.pool.awaited = False
+        try:
+            with self.pool.here():
+                self.pool.make_room()
+                if not all(served.resume() for served in self.served):
+                    self._suspend(Suspended(self._stalled()))
+        except Suspended as trouble:
+            self._suspend(trouble)
 
     # --- what is done meanwhile
 
     def _round(self) -> None:
-        if any(served.stalled for served in self.served) and not self.suspended:
-            self._suspend(Suspended(f"pool {self.pool.name} waits: its members' file system is full; "
-                                    "make room and it goes on"))  # fmt: skip
-        if not self._syncing and self._turn():
+        if self.suspended or self._ended is not None:
+            return
+        if any(served.stalled for served in self.served) and not self.pool.awaited:
+            self._suspend(Suspended(self._stalled()))
+            return
+        more = self._turn()
+        self._begin()
+        self._serve_again()
+        if more:
             self._loop.call_later(0, lambda: None)  # another round, when requests have had their turn
+
+    def _stalled(self) -> str:
+        return next((served.stalled for served in self.served if served.stalled), f"pool {self.pool.name} waits")
 
     def _turn(self) -> bool:
         """A little of the background work; True if there is more."""
-        if self.suspended or self._ended is not None:
+        if self.suspended:
             return False
         try:
             return self._advance()
+        except Busy:
+            return False
         except Suspended as trouble:
             self._suspend(trouble)
             return False
@@ -150,12 +198,16 @@ class Keeper:
             more = self.pool.work()
         except (BlockError, PoolError) as error:
             more = False
-            if str(error) != self._last_trouble:
-                self._last_trouble = str(error)
-                self._say(f"background work: {error}")
-        if self.task is not None and self.task.state == "running":
-            more = self._step(self.task) or more
+            self._failed(error)
+        if self.task is not None and self.task.state == "running" and not self._syncing:
+            with self.pool.here():
+                more = self._step(self.task) or more
         return more
+
+    def _failed(self, error: Exception) -> None:
+        if str(error) != self._last_trouble:
+            self._last_trouble = str(error)
+            self._say(f"background work: {error}")
 
     def _step(self, task: Task) -> bool:
         try:
@@ -200,10 +252,12 @@ class Keeper:
             return
         try:
             self._lose_dead()
-            self.pool.write_commit()
-            if not all(served.resume() for served in self.served):
-                raise Suspended(self.suspended)
-            self._advance()
+            with self.pool.here():
+                self.pool.write_commit()
+                if not all(served.resume() for served in self.served):
+                    raise Suspended(self.suspended)
+                self.pool.awaited = False
+                self._advance()
         except (Suspended, BlockError) as trouble:
             self.suspended = str(trouble)
             self._loop.call_later(RETRY_SECONDS, self._retry)
@@ -233,6 +287,7 @@ class Keeper:
             self._check_timer.cancel()
             self._loop.after_round = None
             self._worker.close()
+            self.pool.apart = False
             try:
                 self.pool.close()
             except (Suspended, BlockError, PoolError) as error:

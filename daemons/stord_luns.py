@@ -76,6 +76,10 @@ class Luns:
             if name not in server.clients():
                 server.add(self._exports[name])
 
+    def size(self, name: str) -> int:
+        """Bytes, as clients are told."""
+        return self._exports[name].info.size
+
     def clients(self, name: str) -> int:
         """How many use a LUN now."""
         server = self.servers.get(address(self.wanted[name]))

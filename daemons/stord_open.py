@@ -1,7 +1,7 @@
 """From a list of member files to an open pool: made when none of them is there, else opened with what is there.
 
-Knows: which files are missing, which are no members, where a member may be that the list does not name.
-Refuses to know: how a pool is assembled (storvirt.pool.assemble), volumes, LUNs.
+Knows: which files are missing, which are no members, which are of another time than the pool was last seen in.
+Refuses to know: how a pool is assembled (storvirt.pool.assemble), where else a member may be (stord_search), LUNs.
 
 Nothing is ever formatted over: a file is made only where there is none, and only when there is not one of them.
 """
@@ -13,18 +13,17 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from daemons import stord_search
 from daemons.errors import UserError
+from daemons.stord_config import Config, Witness
 from storvirt.backing.errors import MemberError
 from storvirt.backing.file import FileMember
 from storvirt.backing.files import close_all, exists
 from storvirt.block import BlockError
 from storvirt.pool import format as f
-from storvirt.pool.assemble import Found, look, open_pool
+from storvirt.pool.assemble import Found, history, look, open_pool
 from storvirt.pool.files import create_core
 from storvirt.pool.pool import Pool, PoolError, Suspended
-
-# Files beside the members that are looked at for a member that is missing.
-_MOST_STRANGERS = 1000
 
 
 class Opened(NamedTuple):
@@ -36,22 +35,38 @@ class Opened(NamedTuple):
     created: bool
 
 
-def open_or_create(name: str, paths: Sequence[str], size: int) -> Opened:
-    """Raises UserError with one sentence."""
+class Waits(Exception):
+    """The host has no space for what opening must write: nothing is lost, try again. volumes: what the pool has."""
+
+    def __init__(self, sentence: str, volumes: tuple[f.VolumeRow, ...]) -> None:
+        super().__init__(sentence)
+        self.volumes = volumes
+
+
+def open_or_create(wanted: Config, degraded: bool = False, make: bool = True) -> Opened:
+    """degraded: go on with what there is, whatever is missing or older than it was. make: a new pool may be made.
+
+    Raises UserError with one sentence; Waits.
+    """
+    name, paths = wanted.pool, wanted.members
     try:
         if not any(exists(path) for path in paths):
-            _folders_exist(paths)
-            pool = create_core(paths, name=name, size=size)
+            _may_be_made(wanted, make)
+            pool = create_core(paths, name=name, size=wanted.size)
             return Opened(pool, dict(enumerate(paths)), {}, True)
-        return _open(name, paths)
+        return _open(wanted, degraded)
     except (PoolError, MemberError, BlockError, Suspended) as error:
         raise UserError(f"pool {name}: {error}" if f"pool {name}" not in str(error) else str(error)) from None
 
 
-def _folders_exist(paths: Sequence[str]) -> None:
-    for folder in dict.fromkeys(os.path.dirname(path) for path in paths):
+def _may_be_made(wanted: Config, make: bool) -> None:
+    for folder in dict.fromkeys(os.path.dirname(path) for path in wanted.members):
         if not os.path.isdir(folder):
             raise PoolError(f"the folder {folder} of its members is not there; make it, or change members:")
+    if not make or wanted.witness is not None:
+        raise PoolError(
+            "none of its members is there any more: bring them back (vfab down, then vfab up makes a new, empty pool)"
+        )
 
 
 class _Members:
@@ -93,81 +108,68 @@ class _Members:
                 self.problems[path] = f"{path} is an old copy, or lost writes: it is of an earlier time than its pool"
                 self.found.pop(path).member.close()
 
+    def find_strays(self, listed: Sequence[str], pool: bytes, commit: f.Commit) -> bool:
+        """Members that the list does not name, because the lab file was not changed when they came. They are taken
+        along; left out they would be degraded for nothing. True if there is one more."""
+        there = {one.super_.member for one in self.found.values()}
+        wanted = {row.member for row in commit.members if row.state == f.IN} - there
+        places = [*(row.hint for row in commit.members), *stord_search.neighbours(listed)] if wanted else []
+        before = len(self.found)
+        for path in dict.fromkeys(places):
+            known = path in self.found or path in self.problems
+            ident = stord_search.identity(path, pool) if not known else None
+            if ident in wanted:
+                self.take(path)
+                wanted.discard(ident)
+        return len(self.found) > before
+
     def close(self) -> None:
         close_all([one.member for one in self.found.values()])
 
 
-def _open(name: str, paths: Sequence[str]) -> Opened:
+def _open(wanted: Config, degraded: bool) -> Opened:
     members = _Members()
+    commit: f.Commit | None = None
     try:
-        for path in paths:
+        for path in wanted.members:
             members.take(path)
         if not members.found:
             raise PoolError(
                 "; ".join(members.problems.values()) + "; nothing was changed: move these files away to have a new pool"
             )
-        newest = max(members.found.values(), key=lambda one: one.newest)
-        if newest.newest >= 0:
-            commit = f.unpack_commit(newest.ring[newest.newest])
-            members.drop_strangers(newest, commit)
-            _find_strays(paths, newest, commit, members)
+        commit = _of_one_time(wanted.members, members)
+        if commit is not None and not degraded:
             _within_tolerance(commit, members)
-        pool = open_pool([one.member for one in members.found.values()], degraded=bool(members.problems))
+            if wanted.witness is not None:
+                _agrees(wanted.pool, wanted.witness, list(members.found.values()))
+        given = [one.member for one in members.found.values()]
+        pool = open_pool(given, degraded=degraded or bool(members.problems))
+    except Suspended as trouble:
+        members.close()
+        if commit is None:
+            raise
+        raise Waits(str(trouble), commit.volumes) from None
     except BaseException:
         members.close()
         raise
     numbers = {one.super_.number: path for path, one in members.found.items()}
-    _name_absent(numbers, paths, pool, newest.super_.pool, members.problems.keys() & set(paths))
+    left_out = members.problems.keys() & set(wanted.members)
+    stord_search.name_absent(numbers, wanted.members, pool, left_out)
     return Opened(pool, numbers, {**members.problems, **members.former}, False)
 
 
-def _name_absent(numbers: dict[int, str], paths: Sequence[str], pool: Pool, ident: bytes, left_out: set[str]) -> None:
-    """Members that were left out keep the names that the lab file gives them, so that people can replace them: by what
-    the file says of itself; else by its place in the list, which is its number from the pool's creation on."""
-    absent = [n for n, row in enumerate(pool.rows) if row.state in (f.IN, f.OUT) and n not in numbers]
-    said = {_identity(path, ident): path for path in left_out}
-    for number in absent:
-        path = said.get(pool.rows[number].member)
-        if path is None and len(absent) == len(left_out) == 1:
-            (path,) = left_out
-        if path is None and number < len(paths) and paths[number] in left_out:
-            path = paths[number]
-        if path is not None:
-            numbers[number] = path
-
-
-def _find_strays(paths: Sequence[str], newest: Found, commit: f.Commit, members: _Members) -> None:
-    """Members that the list does not name but that lie beside the others: a member was replaced, and the file not
-    changed. They are taken along; left out they would be degraded for nothing."""
-    there = {one.super_.member for one in members.found.values()}
-    wanted = {row.member for row in commit.members if row.state == f.IN} - there
-    for path in _neighbours(paths) if wanted else ():
-        ident = _identity(path, newest.super_.pool)
-        if ident in wanted:
-            members.take(path)
-            wanted.discard(ident)
-
-
-def _neighbours(paths: Sequence[str]) -> list[str]:
-    """Regular files in the members' folders that are no listed members."""
-    found: list[str] = []
-    for folder in dict.fromkeys(os.path.dirname(path) for path in paths):
-        try:
-            with os.scandir(folder) as entries:
-                found += [entry.path for entry in entries if entry.is_file(follow_symlinks=False)]
-        except OSError:
-            continue
-    return [path for path in found if path not in paths][:_MOST_STRANGERS]
-
-
-def _identity(path: str, pool: bytes) -> bytes | None:
-    """Which member of this pool a file is, if it is one."""
-    try:
-        with open(path, "rb") as file:
-            super_ = f.unpack_superblock(file.read(f.SUPER_SIZE))
-    except (OSError, f.FormatError):
-        return None
-    return super_.member if super_.pool == pool else None
+def _of_one_time(listed: Sequence[str], members: _Members) -> f.Commit | None:
+    """Everything that belongs to the newest record, which this returns; the rest is left out. None: there is none."""
+    while True:
+        newest = max(members.found.values(), key=lambda one: one.newest)
+        if newest.newest < 0:
+            return None  # the assembly has a sentence for that
+        commit = f.unpack_commit(newest.ring[newest.newest])
+        members.drop_strangers(newest, commit)
+        if not members.found:
+            raise PoolError("; ".join(members.former.values()))
+        if not members.find_strays(listed, newest.super_.pool, commit):
+            return commit
 
 
 def _within_tolerance(commit: f.Commit, members: _Members) -> None:
@@ -175,11 +177,40 @@ def _within_tolerance(commit: f.Commit, members: _Members) -> None:
     the others, which could not come back."""
     there = {one.super_.member for one in members.found.values()}
     missing = [n for n, row in enumerate(commit.members) if row.state == f.IN and row.member not in there]
-    redundant = all(row.profile in (f.RAID1, f.RAID5) for row in commit.volumes)
-    degraded = any(row.state == f.OUT for row in commit.members)
-    survives = 1 if redundant and not degraded and len(commit.members) > 1 else 0
+    redundant = len(commit.members) > 1 and all(row.profile in (f.RAID1, f.RAID5) for row in commit.volumes)
+    survives = 1 if redundant and not _too_many(commit, set(missing)) else 0
     if len(missing) > survives:
         which = "; ".join(members.problems.values()) or f"number {', '.join(map(str, missing))} is not listed"
         much = "no member" if not survives else "one member"
         back = "them" if len(missing) > 1 else "it"
         raise PoolError(f"{which}; its volumes can do without {much}: bring {back} back")
+
+
+def _too_many(commit: f.Commit, missing: set[int]) -> bool:
+    """Whether any slab would lack more columns than it may, with those that were lost before. (After half a rebuild two
+    members may be gone of which no slab has a column on both.)"""
+    gone = missing | {n for n, row in enumerate(commit.members) if row.state != f.IN}
+    for row in commit.slabs:
+        lost = {column.member for column in row.columns}
+        spare = len(row.columns) - 1 if row.profile == f.RAID1 else int(row.profile == f.RAID5)
+        if lost & missing and len(lost & gone) > spare:
+            return True
+    return False
+
+
+def _agrees(name: str, witness: Witness, found: Sequence[Found]) -> None:
+    """fabricd was told of a record that was durable on every member then: they may have newer ones, not older ones and
+    not another one of that number. Raises PoolError."""
+    newest = max(found, key=lambda one: one.newest)
+    if newest.newest < witness.number:
+        what = (
+            f"is older than it was: its files are at commit {newest.newest}, and {witness.number} had been made durable"
+        )
+    elif history(found, newest).get(witness.number, witness.digest) != witness.digest and witness.digest:
+        what = f"has another history than it had: commit {witness.number} is not the one that this lab saw"
+    else:
+        return
+    raise PoolError(
+        f"pool {name} {what}; they are copies of another time, or one half of it went on alone: bring the newest "
+        f"members back, or go on with these and lose what they lack: vfab pool import {name} --degraded"
+    )

@@ -9,9 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from daemons.stord_config import Config, WantedVolume
+from daemons.stord_jobs import path_of
 from daemons.stord_keeper import Keeper
 from daemons.stord_luns import address
 from storvirt.pool import format as f
+from storvirt.pool.membership import unfinished
 from storvirt.raid.layout import PROFILES
 
 if TYPE_CHECKING:
@@ -20,20 +22,34 @@ if TYPE_CHECKING:
 LEVELS = {profile.number: name for name, profile in PROFILES.items()}
 
 
-def _replaced(keeper: Keeper) -> set[str]:
-    return {path for n, path in keeper.paths.items() if keeper.pool.rows[n].state == f.REMOVED}
+def _took_place(keeper: Keeper, path: str) -> int | None:
+    """The number of the member that is where the one with this file was, if that was replaced."""
+    rows = keeper.pool.rows
+    former = (n for n, row in enumerate(rows) if row.state == f.REMOVED and path_of(keeper, n) == path)
+    number = next(former, f.NOBODY)
+    for _ in rows:  # who took the place may have been replaced as well
+        if number == f.NOBODY or rows[number].state != f.REMOVED:
+            break
+        number = rows[number].successor
+    return number if number != f.NOBODY and rows[number].state == f.IN else None
 
 
 def members_differ(keeper: Keeper, wanted: Config) -> list[str]:
     """Members of the pool that the configuration does not list, and the other way round."""
     pool = keeper.pool
     inside = {path: n for n, path in keeper.paths.items() if pool.rows[n].state in (f.IN, f.OUT)}
-    replaced = _replaced(keeper)
-    found = []
+    found, told = [], {new for _, new in unfinished(pool)}  # a rebuild is said elsewhere, and not done yet
     for path in wanted.members:
-        if path in replaced:
+        if path in inside:
+            continue
+        number = _took_place(keeper, path)
+        place = keeper.paths.get(number) if number is not None else None
+        if number is not None and place is not None and place not in wanted.members and number not in told:
+            found.append(f"in the lab file write {place} in the place of {path}, which it replaced in pool {pool.name}")
+            told.add(number)
+        elif number is not None:
             found.append(f"{path} was replaced in pool {pool.name}; take it out of the lab file")
-        elif path not in inside and len(wanted.members) > len(inside):
+        elif len(wanted.members) > len(inside):
             found.append(
                 f"{path} is no member of pool {pool.name}: members are not added this way yet;"
                 " vfab pool replace puts a new file in the place of a member"
@@ -41,7 +57,7 @@ def members_differ(keeper: Keeper, wanted: Config) -> list[str]:
     found += [
         f"{path} is a member of pool {pool.name} and not in the lab file; list it there"
         for path, number in inside.items()
-        if path not in wanted.members and pool.rows[number].state == f.IN
+        if path not in wanted.members and pool.rows[number].state == f.IN and number not in told
     ]
     return found
 
@@ -69,10 +85,22 @@ def status(daemon: Stord) -> dict[str, Any]:
         "uptime_s": round(time.time() - daemon.since, 1),
         "mistakes": daemon.loop.mistakes,
     }
+    if keeper is None and daemon.waiting:
+        why = [daemon.waiting, *daemon.luns.problems.values()]
+        return {
+            **told,
+            "waiting": daemon.waiting,
+            "luns": _luns(daemon),
+            "nbd": daemon.luns.statistics(),
+            "problems": why,
+        }
     if keeper is None:
         return {**told, "problems": daemon.problems or [f"pool {daemon.name} is not open"]}
     value = keeper.pool.status()
-    members = [{**row, "path": keeper.paths.get(row["number"], "")} for row in value.pop("members")]
+    members = [
+        {**row, "path": keeper.paths.get(row["number"], keeper.pool.rows[row["number"]].hint)}
+        for row in value.pop("members")
+    ]
     volumes = value.pop("volumes")
     wanted = daemon.config.volumes if daemon.config is not None else {}
     return {
@@ -93,14 +121,12 @@ def _space(members: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _luns(daemon: Stord) -> list[dict[str, Any]]:
-    keeper = daemon.keeper
-    assert keeper is not None
     return [
         {
             "name": lun.name,
             "pool": daemon.name,
             "volume": lun.volume,
-            "size": keeper.pool.disk(lun.volume).size,
+            "size": daemon.luns.size(lun.name),
             "read_only": lun.read_only,
             "path": lun.path,
             "tcp": lun.tcp,
@@ -116,19 +142,20 @@ def problems(daemon: Stord, keeper: Keeper, members: list[dict[str, Any]]) -> li
     found = [keeper.suspended] if keeper.suspended else []
     task = keeper.task
     replacing = task is not None and task.kind == "replace" and task.state == "running"
-    if not replacing:
-        found += [
-            f"member {row['path'] or row['name']} of pool {daemon.name} is out;"
-            f" put a new file in its place: vfab pool replace {daemon.name} {row['path'] or row['number']} NEWFILE"
-            for row in members
-            if row["state"] == "out"
-        ]
+    moving = {old for old, _ in unfinished(keeper.pool)} if replacing else set()
+    found += [
+        f"member {row['path'] or row['name']} of pool {daemon.name} is out;"
+        f" put a new file in its place: vfab pool replace {daemon.name} {row['path'] or row['number']} NEWFILE"
+        for row in members
+        if row["state"] == "out" and row["number"] not in moving
+    ]
     if task is not None and task.problem:
         found.append(f"{task.kind} {task.what} failed: {task.problem}")
     if daemon.config is not None:
         said = members_differ(keeper, daemon.config)
         found += said
-        # That a member's file is not there matters no more when another one has taken its place.
-        listed = set(daemon.config.members) - _replaced(keeper)
+        # That a member's file is not there matters no more when another one has taken its place, or does.
+        listed = {path for path in daemon.config.members if _took_place(keeper, path) is None}
+        listed -= {path_of(keeper, number) for number in moving}
         found += [why for path, why in daemon.opening.items() if path in listed and why not in said]
     return [*found, *daemon.problems, *daemon.luns.problems.values()]

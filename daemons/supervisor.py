@@ -23,6 +23,9 @@ from daemons.state import Desired, ProcessRow, StateStore
 SHORT_LIFE = 2.0
 _FIRST_DELAY, _LAST_DELAY = 0.1, 5.0
 _CONFIGURE_TIMEOUT = 10.0
+_WITNESS_TIMEOUT = 60.0  # stord answers within half of it
+# Kinds that have something to be remembered by others, for the day when they come back with less than they had.
+_WITNESSED = frozenset({"stord"})
 _LOG_TAIL = 4096
 
 ARGV: dict[str, tuple[str, ...]] = {
@@ -73,6 +76,7 @@ class Child:
         self._delay = 0.0
         self._retry = 0.0
         self._again = False
+        self._hearing: Process | None = None  # who has been asked for what is to be remembered
         self._when_stopped: list[Callable[[], None]] = []
 
     # --- life
@@ -171,6 +175,8 @@ class Child:
     def _stopped(self) -> None:
         self.state = "stopped"
         self._ground.store.drop_process(self.name)
+        if self.desired.kind in _WITNESSED:  # another one of this name may come one day
+            self._ground.store.set_witness(self.name, None)
         for path in self._files():
             try:
                 os.unlink(path)
@@ -183,7 +189,7 @@ class Child:
     def _files(self) -> list[str]:
         """What the process may have left in the run folder, whichever way it ended."""
         paths = self._ground.paths
-        files = [self._control, paths.zmq(self.name), paths.lock(self.name)]
+        files = [self._control, paths.zmq(self.name), paths.lock(self.name), paths.counters(self.name)]
         ports = self.desired.config.get("ports", ())
         listening = [port["path"] for port in ports if port.get("kind") == "qemu" and port.get("role") == "listen"]
         listening += [lun["path"] for lun in self.desired.config.get("luns", ()) if lun.get("path")]
@@ -218,10 +224,14 @@ class Child:
         self.refused = False
         desired, process = self.desired, self.process
         args = {"config": {**desired.config, "epoch": self.epoch}}
+        if desired.kind in _WITNESSED:
+            args["config"]["witness"] = self._ground.store.witness(self.name)
 
         def done(value: Any) -> None:
             if self.process == process and self.desired is desired and self.state == "starting":
                 self.state, self.problem, self._retry = "up", "", 0.0
+                if desired.kind in _WITNESSED and self._hearing != process:
+                    self._hear()
 
         def failed(failure: Failure) -> None:
             if self.process == process and self.desired is desired and self.state == "starting":
@@ -230,6 +240,24 @@ class Child:
                 self._timer = self._ground.loop.call_later(self._retry, self._configure)
 
         self._channel.call("configure", args, done, failed, _CONFIGURE_TIMEOUT)
+
+    def _hear(self) -> None:
+        """Ask what is to be remembered; it is answered when there is something else than what we know."""
+        store, process = self._ground.store, self.process
+        self._hearing = process
+
+        def done(value: Any) -> None:
+            if self.process == process:
+                if value is not None and value != store.witness(self.name):
+                    store.set_witness(self.name, value)
+                self._hear()
+
+        def failed(failure: Failure) -> None:
+            if self.process == process and not failure.answered:
+                self._ground.loop.call_later(1.0, lambda: self._hear() if self.process == process else None)
+
+        known = {"after": store.witness(self.name)}
+        self._channel.call("witness", known, done, failed, _WITNESS_TIMEOUT)
 
     # --- questions
 

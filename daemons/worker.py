@@ -36,6 +36,13 @@ class Worker:
             self._thread.start()
         self._todo.put((job, done))
 
+    def settle(self) -> None:
+        """Wait until the calls that were begun are over. Their results come as always, later."""
+        if self._thread is not None:
+            over = threading.Event()
+            self.run(over.set, lambda _: None)
+            over.wait()
+
     def _work(self) -> None:
         while (entry := self._todo.get()) is not None:
             job, done = entry
@@ -62,4 +69,5 @@ class Worker:
         if self._thread is not None:
             self._todo.put(None)
             self._thread.join()
+            self._thread = None
         os.close(self._bell)

@@ -74,7 +74,7 @@ def problems(told: dict[str, dict[str, Any]]) -> list[str]:
 def summary(row: dict[str, Any]) -> str:
     """A pool in one cell: members, LUNs, what is going on."""
     if "pool" not in row:
-        return ""
+        return "waits to be opened" if row.get("waiting") else ""
     members = [member for member in row["pool"]["members"] if member["state"] != "removed"]
     inside = sum(member["state"] == "in" for member in members)
     luns = ", ".join(lun["name"] for lun in row.get("luns", ()))
@@ -99,7 +99,7 @@ def pool_table(told: dict[str, dict[str, Any]]) -> str:
     for name, value in told.items():
         pool = value.get("pool")
         if pool is None:
-            lines.append((name, "down", "", "", "", "", ""))
+            lines.append((name, state(value), "", "", "", "", len(value.get("luns", ())) or ""))
             continue
         members = [member for member in pool["members"] if member["state"] != "removed"]
         inside = sum(member["state"] == "in" for member in members)
@@ -113,7 +113,7 @@ def pool_table(told: dict[str, dict[str, Any]]) -> str:
 def state(value: dict[str, Any]) -> str:
     """One word for a pool."""
     if "pool" not in value:
-        return "down"
+        return "waiting" if value.get("waiting") else "down"
     if value["pool"]["suspended"]:
         return "waiting"
     task = value.get("task")

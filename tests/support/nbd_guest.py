@@ -10,9 +10,11 @@ import contextlib
 import random
 import socket
 import struct
+import threading
 import time
 
 from tests.support.nbd_frames import HELLO, info, option, request
+from tests.support.waiting import until
 
 READ, WRITE, FLUSH, TRIM = 0, 1, 3, 4
 GO = 7
@@ -148,3 +150,32 @@ class Load:
         for offset in range(0, len(self._image), 1 << 20):
             piece = bytes(self._image[offset : offset + (1 << 20)])
             assert self.guest.read(offset, len(piece)) == piece, f"at offset {offset} after {self.writes} writes"
+
+
+class Running:
+    """A load in a thread, as a guest beside us."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self._stop = threading.Event()
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self.load.step()
+        except BaseException as error:
+            self.error = error
+
+    def more(self, writes: int) -> None:
+        """Wait until so many more were answered."""
+        goal = self.load.writes + writes
+        until(lambda: self.load.writes >= goal or self.error is not None, 60, "the load's progress")
+        assert self.error is None, self.error
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(60)
+        assert self.error is None and not self._thread.is_alive(), self.error

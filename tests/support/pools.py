@@ -16,6 +16,7 @@ from daemons.client import Client
 from daemons.launcher import LocalLauncher, listen
 from daemons.loop import Loop
 from tests.support.links import run_until
+from tests.support.waiting import until
 
 ARGV = (sys.executable, "-P", "-m", "daemons.stord", "--control-fd", "{control}")
 MIB = 1 << 20
@@ -101,3 +102,26 @@ class Stord:
             self.signal(signal.SIGCONT)
             self.stop()
         self.loop.close()
+
+
+def members(stord: Stord) -> dict[str, str]:
+    """Member -> state."""
+    return {Path(row["path"]).name: row["state"] for row in stord.status()["pool"]["members"]}
+
+
+def ended(stord: Stord, seconds: float = 60) -> dict[str, Any]:
+    """The job that ran, when it does not any more."""
+
+    def look() -> dict[str, Any]:
+        task: dict[str, Any] = stord.status().get("task") or {}
+        return task if task and task["state"] != "running" else {}
+
+    return until(look, seconds, "the job's end")
+
+
+def scrubbed(stord: Stord) -> tuple[int, int]:
+    """Mended, lost."""
+    stord.call("scrub")
+    task = ended(stord)
+    assert task["state"] == "done", task
+    return task["healed"], task["lost"]

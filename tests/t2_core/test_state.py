@@ -37,6 +37,10 @@ def test_everything_comes_back_in_order(path: str) -> None:
     assert reader.desired() == nodes and list(reader.desired()) == list(nodes)
     assert reader.processes() == {"s1": row("s1", 7)}
     assert reader.tcp_ports() == {"a": 7001}
+    assert reader.witness("p0") is None
+    for value in ({"number": 7, "hash": "aa"}, {"number": 5, "hash": ""}):  # a lower one is a newer one, too
+        store.set_witness("p0", value)
+        assert reader.witness("p0") == value and reader.witness("p1") is None
     store.set_desired({})
     assert reader.desired() == {}
     store.close()
@@ -99,7 +103,7 @@ def test_no_file_no_folder_wrong_version(path: str) -> None:
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(StateError, match="has version 99 and this program knows version 1") as caught:
+    with pytest.raises(StateError, match="has version 99 and this program knows version 2") as caught:
         SqliteStore(path)
     assert not isinstance(caught.value, DamagedState)
 

@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from daemons.client import Unreachable
 from tools import storage
 from tools.errors import BadInput
 from tools.labs import KnownLab, choose
@@ -13,6 +14,7 @@ from tools.output import Progress, duration, print_json, warn
 from tools.subverbs import Subverbs, size
 
 _LOOK_SECONDS = 0.1
+_RESTART_SECONDS = 30.0  # in which fabricd brings a pool's process back
 _BAR = 30
 
 
@@ -31,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scrub.add_argument("name", metavar="POOL")
     for job in (replace, scrub):
         job.add_argument("--no-wait", action="store_true", help="begin, and do not wait for the end")
+    take = verbs.add("import", _import, "open a pool that was refused, with what there is of it")
+    take.add_argument("name", metavar="POOL")
+    take.add_argument(
+        "--degraded", action="store_true", required=True,
+        help="go on without the members that are missing, and with what may be older than what was written last",
+    )  # fmt: skip
     make = verbs.add(
         "create", _create,
         "make a pool on new files, without any lab: nothing runs afterwards. In a lab write it into the lab file"
@@ -86,6 +94,8 @@ def _status(options: argparse.Namespace) -> int:
         task = value.get("task")
         if task is not None:
             print(_bar(task) if task["state"] == "running" else _ended(task))
+            if task["state"] == "running" and task.get("sentence"):
+                print(task["sentence"])
     for problem in problems:
         warn(problem)
     return 1 if problems else 0
@@ -98,10 +108,10 @@ def _replace(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
     storage.pool_named(lab, options.name)
     file = storage.absolute(options.file) if "/" in options.file else options.file
-    storage.call(lab, options.name, "replace", member=options.member, path=file)
+    begun = storage.call(lab, options.name, "replace", member=options.member, path=file)
     if options.no_wait:
         return _begun(options, "replace")
-    task = _wait(lab, options.name)
+    task = _wait(lab, options.name, begun)
     if options.json:
         print_json(task)
     else:
@@ -114,15 +124,28 @@ def _replace(options: argparse.Namespace) -> int:
 def _scrub(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
     storage.pool_named(lab, options.name)
-    storage.call(lab, options.name, "scrub")
+    begun = storage.call(lab, options.name, "scrub")
     if options.no_wait:
         return _begun(options, "scrub")
-    task = _wait(lab, options.name)
+    task = _wait(lab, options.name, begun)
     if options.json:
         print_json(task)
     else:
         print(_ended(task))
     return 0 if task["state"] == "done" and not task["lost"] else 1
+
+
+def _import(options: argparse.Namespace) -> int:
+    lab = choose(options.lab)
+    storage.pool_named(lab, options.name)
+    told = storage.call(lab, options.name, "open", degraded=True)
+    if options.json:
+        print_json(told)
+    else:
+        print(storage.pool_table({options.name: told}))
+        for problem in told["problems"]:
+            warn(problem)
+    return 0
 
 
 def _begun(options: argparse.Namespace, kind: str) -> int:
@@ -133,20 +156,36 @@ def _begun(options: argparse.Namespace, kind: str) -> int:
     return 0
 
 
-def _wait(lab: KnownLab, pool: str) -> dict[str, Any]:
-    """The job as it ended; it goes on when somebody interrupts us here."""
-    progress, began = Progress(), time.monotonic()
+def _wait(lab: KnownLab, pool: str, begun: dict[str, Any]) -> dict[str, Any]:
+    """The job as it ended; it goes on when we are interrupted here. A rebuild outlives its process: so does this."""
+    progress, began, heard = Progress(), time.monotonic(), time.monotonic()
     try:
         while True:
-            task: dict[str, Any] | None = storage.call(lab, pool, "status")["task"]
-            if task is None:
-                return {"kind": "job", "what": pool, "state": "failed", "problem": "the pool's process began anew"}
-            if task["state"] != "running":
-                return task
-            progress.show(f"{_bar(task)} {duration(time.monotonic() - began)}")
+            try:
+                told = storage.call(lab, pool, "status")
+                heard = time.monotonic()
+            except Unreachable:
+                if begun["kind"] != "replace" or time.monotonic() - heard > _RESTART_SECONDS:
+                    raise
+                told = {}
+            task = told.get("task")
+            if task is None and "pool" in told:
+                return _ended_with_its_process(begun, told)
+            if task is not None and task["state"] != "running":
+                return dict(task)
+            if task is not None:
+                progress.show(f"{_bar(task)} {duration(time.monotonic() - began)}")
             time.sleep(_LOOK_SECONDS)
     finally:
         progress.clear()
+
+
+def _ended_with_its_process(begun: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """What became of a job of which the pool's new process knows nothing."""
+    states = {member["path"]: member["state"] for member in told["pool"]["members"]}
+    if begun["kind"] == "replace" and (states.get(begun["old"]), states.get(begun["path"])) == ("removed", "in"):
+        return {**begun, "state": "done", "done": begun["total"]}
+    return {**begun, "state": "failed", "problem": "the pool's process began anew; ask for it again"}
 
 
 def _bar(task: dict[str, Any]) -> str:
