@@ -83,7 +83,8 @@ def test_fio_verifies_what_it_wrote(stord: Stord, folder: Path, sizes: str) -> N
     """Written healthy, read without a member."""
     words = [
         "--name=verify", "--ioengine=nbd", f"--uri={stord.uri()}", "--rw=randwrite", sizes, "--size=24m",
-        "--iodepth=32", "--verify=crc32c", "--verify_fatal=1", "--fsync=64", "--randseed=4", f"--output={folder}/out",
+        "--iodepth=32", "--verify=crc32c", "--verify_fatal=1", "--fsync=64",
+        "--verify_state_save=0", "--randseed=4", f"--output={folder}/out",
     ]  # fmt: skip
     done("fio", *words, "--do_verify=1")
     pulled(stord)
