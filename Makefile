@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYX := $(shell find netvirt storvirt -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h')
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: build demo test test-long bench lint clean
+.PHONY: build demo test test-long sanitize bench lint clean
 
 build: $(VENV)/.built
 
@@ -28,6 +28,9 @@ test: build
 
 test-long: build
 	VFAB_LONG=1 $(PYTEST)
+
+sanitize: build
+	@sh tools/sanitize $(BIN)/python
 
 bench: build
 	@$(BIN)/python -m tools.bench $(if $(ONLY),--only $(ONLY))

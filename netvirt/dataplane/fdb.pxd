@@ -1,53 +1,48 @@
 # The MAC table as C: forward() looks up and learns without the GIL.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-cdef struct entry_t:
-    uint64_t key              # VID << 48 | MAC; 0 = empty (no station has VID 0 and MAC 0: VIDs here are 1 to 4094)
-    uint32_t seen             # seconds of the plane's clock
-    uint16_t port
-    uint16_t flags
-
-cdef struct fdb_t:
-    entry_t *slots
-    uint64_t mask             # number of slots - 1
-    uint32_t shift            # 64 - log2(number of slots)
-    uint32_t count, limit, ageing
-    uint32_t swept            # when a full table was last swept, seconds
-    uint64_t learned, moved, aged, refused
+from netvirt.dataplane.fdb_store cimport DYNAMIC, KIND, VID, AGAIN, entry_t, fdb_entry, fdb_fetch, fdb_t
 
 cdef enum:
     NOWHERE = 0xFFFF
 
+# What fdb_learn() answers.
+cdef enum:
+    LEARNED = 0
+    FULL = 1                  # no room, and nobody that may be evicted
+    LIMITED = 2               # the port, or the VLAN, has as many as it may have
+    FIXED = 3                 # static at another port
+    STUCK = 4                 # sticky at another port
 
-cdef inline uint64_t fdb_home(const fdb_t *t, uint64_t key) noexcept nogil:
-    # Fibonacci hashing: neighbours in the last octets of a MAC land far apart.
-    return (key * <uint64_t>0x9E3779B97F4A7C15) >> t.shift
+
+cdef inline bint fdb_alive(const fdb_t *t, const entry_t *e, uint32_t now) noexcept nogil:
+    return now - e.seen < t.ageing or e.what & KIND != DYNAMIC
 
 
 cdef inline uint16_t fdb_find(const fdb_t *t, uint64_t key, uint32_t now) noexcept nogil:
-    cdef uint64_t i = fdb_home(t, key)
-    while t.slots[i].key != 0:
-        if t.slots[i].key == key:
-            return t.slots[i].port if now - t.slots[i].seen < t.ageing else <uint16_t>NOWHERE
-        i = (i + 1) & t.mask
-    return NOWHERE
+    cdef entry_t *e = fdb_entry(t, key)
+    return e.port if e != NULL and fdb_alive(t, e, now) else <uint16_t>NOWHERE
 
 
-cdef void fdb_insert(fdb_t *t, uint64_t key, uint16_t port, uint32_t now) noexcept nogil
+cdef int fdb_insert(fdb_t *t, uint64_t key, uint16_t vid, uint16_t port, uint32_t now) noexcept nogil
+cdef int fdb_again(fdb_t *t, entry_t *e, uint16_t vid, uint16_t port, uint32_t now) noexcept nogil
+
+
+# Station `key` was seen on `port` in VLAN `vid` (which counts for limits, and is shown).
+cdef inline int fdb_learn(fdb_t *t, uint64_t key, uint16_t vid, uint16_t port, uint32_t now) noexcept nogil:
+    cdef entry_t *e = fdb_entry(t, key)
+    if e == NULL:
+        return fdb_insert(t, key, vid, port, now)
+    # Dynamic, the same port, the same VLAN: what nearly every frame is.
+    if e.port == port and (e.what & (KIND | VID)) == vid and not t.ports[port].sticky and now - e.seen < t.ageing:
+        e.seen = now
+        e.what = vid | AGAIN
+        return LEARNED
+    return fdb_again(t, e, vid, port, now)
+
+
 cdef uint32_t fdb_sweep(fdb_t *t, uint32_t now) noexcept nogil
-
-
-cdef inline void fdb_learn(fdb_t *t, uint64_t key, uint16_t port, uint32_t now) noexcept nogil:
-    cdef uint64_t i = fdb_home(t, key)
-    while t.slots[i].key != 0:
-        if t.slots[i].key == key:
-            if t.slots[i].port != port:
-                t.slots[i].port = port
-                t.moved += 1
-            t.slots[i].seen = now
-            return
-        i = (i + 1) & t.mask
-    fdb_insert(t, key, port, now)
+cdef uint32_t fdb_flush_outside(fdb_t *t, uint16_t port, const uint64_t *vids) noexcept nogil
 
 
 cdef class MacTable:

@@ -1,247 +1,262 @@
 """forward(): every frame of one burst through the tables of a switch (IEEE 802.1Q-2018 clause 8.6), without the GIL.
 
-Knows: ingress rules, learning, lookup, egress rules, tags, copies for captures, counters.
-Refuses to know: Python objects, how the tables came about (plane.pyx), clocks.
+Knows: the order of the rules. Refuses to know: Python objects, how the tables came about (plane.pyx, modes.py), clocks.
 
-The rules:
-- VID of a frame: from its outermost 0x8100 tag; untagged and priority-tagged (VID 0) frames belong to the PVID.
-- 802.1ad service tags (0x88a8) are payload: such a frame counts as untagged.
-- A frame leaves a port only if the port is a member of its VLAN and forwarding, never the port it came from.
-- PCP and DEI of a tag are kept; a frame that came untagged gets the port's default priority.
+The order: counted and captured; port state; source address; reserved addresses that the switch keeps; tag, acceptable
+frames, VLAN translation, ingress filter (ingress.pxd); size; learning; reserved addresses that nobody keeps; look-up or
+flood; and at each port where it leaves: size, link, room, tag (egress.pxd, writing.pxd), copies (copies.pyx).
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
-from netvirt.burst cimport (FRAME_HEADER_BYTES, FRAME_IN, FRAME_OUT, FRAME_VNET, HEADER_BYTES, LONGEST_FRAME,
-                            SHORTEST_FRAME, VNET_BYTES, is_frames, load16, load16be, load32, load64, store16, store32,
-                            store64)
-from netvirt.dataplane.fdb cimport NOWHERE, fdb_find, fdb_learn, fdb_t
-from netvirt.dataplane.queue cimport queue_room
+from netvirt.burst cimport (FRAME_HEADER_BYTES, FRAME_VNET, HEADER_BYTES, LONGEST_FRAME, SHORTEST_FRAME, VNET_BYTES,
+                            is_frames, load16, load16be, load32, load64)
+from netvirt.dataplane.copies cimport copy_coming, copy_vlan
+from netvirt.dataplane.drops cimport (BAD_SOURCE, FOR_SWITCH, ISOLATED, MALFORMED, MIRROR_PORT, NO_DESTINATION, OFFLOAD,
+                                      OVERSIZE, PORT_BLOCKED, PORT_DISABLED, REASONS_END, RESERVED, RUNT, SECURITY, STORM)
+from netvirt.dataplane.egress cimport flood, leave
+from netvirt.dataplane.fdb cimport FIXED, FULL, LEARNED, LIMITED, NOWHERE, STUCK, fdb_fetch, fdb_find, fdb_learn, fdb_t
+from netvirt.dataplane.ingress cimport classify, reserved_bit, serves, storm_passes
+from netvirt.dataplane.offload cimport offload_size
+from netvirt.dataplane.tables cimport (BLOCKED, BROADCAST, CAPTURED, FORWARDING, MIRRORED, MULTICAST, ON_LIMIT_FLOOD,
+                                       ON_LIMIT_SHUTDOWN, STOPPED, UNICAST, bit, frame_t, plane_t, port_t, tables_shut,
+                                       vf_bswap64, vf_unlikely)
+from netvirt.dataplane.tracing cimport (NOTE_FLOOD, NOTE_FOUND, NOTE_LEARNED, NOTE_TAG, NOTE_UNTAGGED, NOTE_VLAN, drop,
+                                        note)
+from netvirt.dataplane.vnet cimport offload_read, offload_t
 
 from netvirt.dataplane.drops import REASONS
 
-# Belongs together with drops.REASONS.
+assert REASONS_END == len(REASONS)
+
 cdef enum:
-    MALFORMED, RUNT, OVERSIZE, BAD_SOURCE, BAD_VID, PORT_BLOCKED, PORT_DISABLED, TAGGED, UNTAGGED, NOT_ALLOWED
-    RESERVED, NO_DESTINATION, OFFLOAD, LINK_DOWN, QUEUE_FULL, REASONS_END
+    ALL_ONES = 0xFFFFFFFFFFFF
+    SECOND = 1000000000
+    NEAR = 63                 # a MAC table of that many segments is in a cache anyway
+    AHEAD = 8                 # frames whose stations are being fetched while one is forwarded
 
-assert REASONS_END == REASON_COUNT == len(REASONS)
+cdef struct when_t:
+    uint64_t now              # monotonic, ns
+    uint32_t seconds
 
-# What forward() knows of the frame in its hands.
-cdef struct frame_t:
-    const uint8_t *data
-    uint32_t length
-    uint32_t rest             # where the frame goes on behind its addresses and tag: 12 or 16
-    uint16_t vid
-    uint16_t tci              # PCP and DEI; the VID is put in where a tag is written
-    bint tagged
-    uint64_t time_ns, identity
+# How far a message has been read.
+cdef struct reader_t:
+    const uint8_t *m
+    size_t size, at
+    uint32_t left             # frames that are still to come
+    uint64_t frames, bytes    # seen so far
 
 
-cdef inline void _put(uint8_t *p, const frame_t *f, bint tag, uint16_t flags, uint16_t port) noexcept nogil:
-    # Write frame header and frame; the caller made room for exactly this.
-    cdef uint32_t length = f.length - f.rest + (16 if tag else 12)
-    cdef uint16_t tci
-    store32(p, length)
-    store16(p + 4, flags)
-    store16(p + 6, port)
-    store64(p + 8, f.time_ns)
-    store64(p + 16, f.identity)
-    p += FRAME_HEADER_BYTES
-    memcpy(p, f.data, 12)
-    if tag:
-        tci = f.tci | f.vid
-        p[12] = 0x81
-        p[13] = 0x00
-        p[14] = <uint8_t>(tci >> 8)
-        p[15] = <uint8_t>tci
-        memcpy(p + 16, f.data + f.rest, f.length - f.rest)
+cdef inline uint64_t _destination(const uint8_t *d) noexcept nogil:
+    return vf_bswap64(load64(d)) >> 16
+
+
+cdef inline uint64_t _source(const uint8_t *d) noexcept nogil:
+    return vf_bswap64(load64(d + 4)) & ALL_ONES
+
+
+cdef bint _stopped(plane_t *s, uint32_t number, port_t *port, frame_t *f) noexcept nogil:
+    # The port's own reasons; the rare ones behind port_t.watch.
+    if port.watch & CAPTURED:
+        copy_coming(s, number, f, False)
+    if port.watch & STOPPED:
+        if port.state == FORWARDING and not port.shut:
+            drop(s, number, MIRROR_PORT)
+        else:
+            drop(s, number, PORT_BLOCKED if port.state == BLOCKED and not port.shut else PORT_DISABLED)
+        return True
+    if port.watch & MIRRORED:
+        copy_coming(s, number, f, True)
+    return False
+
+
+cdef bint _secured(plane_t *s, uint32_t number, port_t *port, int verdict) noexcept nogil:
+    # A station that may not be here. The limit of a port or VLAN is a rule where its port says so, else only of the table.
+    if verdict != STUCK and (verdict != LIMITED or port.on_limit == ON_LIMIT_FLOOD):
+        return False
+    drop(s, number, SECURITY)
+    if port.on_limit == ON_LIMIT_SHUTDOWN:
+        tables_shut(s, number)
+    return True
+
+
+cdef inline void _relay(plane_t *s, fdb_t *macs, uint32_t number, port_t *port, frame_t *f, const when_t *w) noexcept nogil:
+    # The destination: known, or looked for everywhere.
+    cdef uint16_t found = NOWHERE
+    cdef uint32_t kind
+    if not f.data[0] & 1:
+        kind = UNICAST
+        if f.key:
+            found = fdb_find(macs, f.key | f.target, w.seconds)
+        if found != NOWHERE:
+            note(s, NOTE_FOUND, found, 0)
+            if (found == number or not bit(s.members + <size_t>f.vid * s.words, found)
+                    or not serves(&s.ports[found], f)):
+                drop(s, number, NO_DESTINATION)
+            elif port.protected_ and s.ports[found].protected_:
+                drop(s, number, ISOLATED)
+            else:
+                leave(s, found, f)
+            return
     else:
-        memcpy(p + 12, f.data + f.rest, f.length - f.rest)
-
-
-cdef void _capture(plane_t *s, uint8_t sessions, const frame_t *f, bint tag, uint16_t flags, uint16_t port) noexcept nogil:
-    cdef int i
-    cdef uint8_t *p
-    for i in range(SESSIONS):
-        if sessions >> i & 1 and s.sessions[i] != NULL:
-            p = queue_room(s.sessions[i], FRAME_HEADER_BYTES + f.length - f.rest + (16 if tag else 12))
-            if p != NULL:
-                _put(p, f, tag, flags, port)
-                s.session_pending |= <uint8_t>(1 << i)
-
-
-cdef void _capture_raw(plane_t *s, uint8_t sessions, const uint8_t *frame, uint32_t length, uint64_t time_ns,
-                       uint64_t identity, uint16_t flags, uint16_t port) noexcept nogil:
-    # As it came in, before any rule: so that a frame that is going to be dropped is seen too.
-    cdef int i
-    cdef uint8_t *p
-    for i in range(SESSIONS):
-        if sessions >> i & 1 and s.sessions[i] != NULL:
-            p = queue_room(s.sessions[i], FRAME_HEADER_BYTES + length)
-            if p != NULL:
-                store32(p, length)
-                store16(p + 4, flags)
-                store16(p + 6, port)
-                store64(p + 8, time_ns)
-                store64(p + 16, identity)
-                memcpy(p + FRAME_HEADER_BYTES, frame, length)
-                s.session_pending |= <uint8_t>(1 << i)
-
-
-cdef inline void _leave(plane_t *s, uint32_t number, const frame_t *f) noexcept nogil:
-    cdef port_t *port = &s.ports[number]
-    cdef bint tag = not bit(port.untagged, f.vid)
-    cdef uint8_t *p
-    if f.length - f.rest - 2 > port.mtu:
-        port.drops[OVERSIZE] += 1
+        kind = BROADCAST if f.target == ALL_ONES else MULTICAST
+    note(s, NOTE_FLOOD, number, kind)
+    if port.storm != NULL and not storm_passes(&port.storm[kind], f.length, w.now):
+        drop(s, number, STORM)
         return
-    if not port.queue.open:
-        port.drops[LINK_DOWN] += 1
-        return
-    p = queue_room(port.queue, FRAME_HEADER_BYTES + f.length - f.rest + (16 if tag else 12))
-    if p == NULL:
-        port.drops[QUEUE_FULL] += 1
-        return
-    _put(p, f, tag, 0, 0)
-    if not port.pending:
-        port.pending = True
-        s.flush[s.flushes] = <uint16_t>number
-        s.flushes += 1
-    if port.captures:
-        _capture(s, port.captures, f, tag, FRAME_OUT, <uint16_t>number)
+    flood(s, number, f, kind)
 
 
-cdef inline void _flood(plane_t *s, uint32_t origin, port_t *ingress, const frame_t *f) noexcept nogil:
-    cdef const uint64_t *members = s.members + <size_t>f.vid * s.words
-    cdef uint64_t word
-    cdef uint32_t w, number
-    cdef bint sent = False
-    for w in range(s.words):
-        word = members[w]
-        while word:
-            number = w << 6 | <uint32_t>vf_ctz64(word)
-            word &= word - 1
-            if number != origin:
-                sent = True
-                _leave(s, number, f)
-    if not sent:
-        ingress.drops[NO_DESTINATION] += 1
-
-
-cdef inline int _classify(const port_t *port, frame_t *f) noexcept nogil:
-    # The ingress rules (802.1Q-2018 clauses 6.9 and 8.6.2): fills in VID and TCI, or says why not.
-    cdef uint16_t tci
-    if f.data[12] == 0x81 and f.data[13] == 0x00:
-        if f.length < 18:
-            return RUNT
-        tci = load16be(f.data + 14)
-        f.tagged = True
-        f.rest = 16
-        f.tci = tci & 0xF000
-        f.vid = tci & 0x0FFF
-        if f.vid != 0:
-            if f.vid == 4095:
-                return BAD_VID
-            if not port.takes_tagged:
-                return TAGGED
-            if not bit(port.member, f.vid):
-                return NOT_ALLOWED
-            return -1
-    else:
-        f.tagged = False
-        f.rest = 12
-        f.tci = <uint16_t>(port.priority << 13)
-    if port.pvid == 0:
-        return UNTAGGED
-    f.vid = port.pvid
-    return -1
-
-
-cdef inline void _one(plane_t *s, fdb_t *macs, uint32_t number, port_t *port, frame_t *f, uint32_t now) noexcept nogil:
-    cdef uint64_t low, key
-    cdef uint16_t destination
-    cdef int why
+cdef inline void _one(plane_t *s, fdb_t *macs, uint32_t number, port_t *port, frame_t *f, const when_t *w) noexcept nogil:
     cdef const uint8_t *d = f.data
-    port.rx_frames += 1
-    port.rx_bytes += f.length
-    if port.captures:
-        _capture_raw(s, port.captures, d, f.length, f.time_ns, f.identity, FRAME_IN, <uint16_t>number)
-    if port.state != FORWARDING:
-        port.drops[PORT_BLOCKED if port.state == BLOCKED else PORT_DISABLED] += 1
+    cdef int why, reserved = -1, verdict
+    if vf_unlikely(port.watch) and _stopped(s, number, port, f):
         return
     if d[6] & 1:
-        port.drops[BAD_SOURCE] += 1
+        drop(s, number, BAD_SOURCE)
         return
-    why = _classify(port, f)
-    if why >= 0:
-        port.drops[why] += 1
-        return
-    if f.length - f.rest - 2 > port.mtu:
-        port.drops[OVERSIZE] += 1
-        return
-    key = <uint64_t>f.vid << 48
-    low = (<uint64_t>load16be(d + 6) << 32) | (<uint64_t>load16be(d + 8) << 16) | load16be(d + 10)
-    fdb_learn(macs, key | low, <uint16_t>number, now)
-    low = (<uint64_t>load16be(d) << 32) | (<uint64_t>load16be(d + 2) << 16) | load16be(d + 4)
-    if not d[0] & 1:
-        destination = fdb_find(macs, key | low, now)
-        if destination != NOWHERE:
-            if destination == number or not bit(s.members + <size_t>f.vid * s.words, destination):
-                port.drops[NO_DESTINATION] += 1
-            else:
-                _leave(s, destination, f)
+    if d[0] & 1:
+        reserved = reserved_bit(f.target)
+        if reserved >= 0 and port.peer >> reserved & 1:
+            drop(s, number, FOR_SWITCH)
             return
-    elif low & ~<uint64_t>0xF == <uint64_t>0x0180C2000000:
-        port.drops[RESERVED] += 1
+    why = classify(port, f)
+    if why >= 0:
+        drop(s, number, why)
         return
-    _flood(s, number, port, f)
+    f.key = <uint64_t>(f.vid if s.fids == NULL else s.fids[f.vid]) << 48
+    note(s, NOTE_TAG if f.rest == 16 else NOTE_UNTAGGED, number, f.taken)
+    note(s, NOTE_VLAN, number, f.vid)
+    if vf_unlikely(s.special != NULL) and bit(s.special, f.vid):
+        if s.remote != NULL and bit(s.remote, f.vid):
+            f.key = 0                      # nothing is learned or looked up there
+        elif s.vlan_mirrors != NULL:
+            copy_vlan(s, f)
+    f.payload = f.length - f.rest - 2 if f.offload == NULL else offload_size(f.offload, f.rest)
+    if f.payload > port.mtu:
+        drop(s, number, OVERSIZE)
+        return
+    if f.key:
+        verdict = fdb_learn(macs, f.key | _source(d), f.vid, <uint16_t>number, w.seconds)
+        note(s, NOTE_LEARNED, number, <uint32_t>verdict)
+        if vf_unlikely(verdict >= LIMITED) and _secured(s, number, port, verdict):
+            return
+    if vf_unlikely(reserved >= 0) and not port.tunnel >> reserved & 1:
+        drop(s, number, RESERVED)
+        return
+    _relay(s, macs, number, port, f, w)
 
 
-cdef Py_ssize_t forward(plane_t *s, fdb_t *macs, uint32_t number, const uint8_t *m, size_t size, uint32_t now,
-                        uint64_t wall) noexcept nogil:
-    # Every frame of one message. Lengths are checked as we go: the message may come from anybody.
-    cdef port_t *port = &s.ports[number]
-    cdef size_t at = HEADER_BYTES
-    cdef uint32_t left, length
+cdef inline bint _unsegmented(frame_t *f, offload_t *o) noexcept nogil:
+    # A frame with a virtio-net header; False if it is none that anybody could cut or finish.
+    if offload_read(o, f.data, f.length, f.vnet) != 0:
+        return False
+    if o.need:
+        f.offload = o
+    return True
+
+
+cdef inline bint _next(plane_t *s, reader_t *r, frame_t *f, uint64_t wall) noexcept nogil:
+    # The next frame of the message, not looked into; False at its end, and where it is malformed. Lengths are checked as we
+    # go: the message may come from anybody.
+    cdef const uint8_t *h = r.m + r.at
+    cdef size_t head = FRAME_HEADER_BYTES
     cdef uint16_t flags
+    if r.left == 0 or r.size - r.at < head:
+        return False
+    f.length = load32(h)
+    flags = load16(h + 4)
+    if flags & FRAME_VNET:
+        head += VNET_BYTES
+    if f.length > LONGEST_FRAME or r.size - r.at < head + f.length:
+        return False
+    f.time_ns = load64(h + 8)
+    f.identity = load64(h + 16)
+    if f.time_ns == 0:
+        f.time_ns = wall
+    if f.identity == 0:
+        f.identity = s.next_identity
+        s.next_identity += 1
+    f.data = h + head
+    f.vnet = h + FRAME_HEADER_BYTES if flags & FRAME_VNET else NULL
+    f.offload = NULL
+    f.copied = 0
+    r.left -= 1
+    r.at += head + f.length
+    return True
+
+
+cdef inline void _fetch(plane_t *s, fdb_t *macs, const port_t *port, reader_t *ahead) noexcept nogil:
+    # Have the next frame's stations in the cache by the time that they are looked up. Its VLAN is guessed, its rules are not
+    # looked at: nothing comes of a wrong guess.
+    cdef const uint8_t *h = ahead.m + ahead.at
+    cdef const uint8_t *d
+    cdef size_t head = FRAME_HEADER_BYTES
+    cdef uint32_t length
+    cdef uint64_t key
+    cdef uint16_t vid = port.pvid
+    if ahead.size - ahead.at < FRAME_HEADER_BYTES + VNET_BYTES + 18:
+        return
+    length = load32(h)
+    if load16(h + 4) & FRAME_VNET:
+        head += VNET_BYTES
+    if ahead.size - ahead.at - head < length:
+        return
+    d = h + head
+    ahead.at += head + length
+    if load16be(d + 12) == port.takes:
+        vid = load16be(d + 14) & 0xFFF
+    key = <uint64_t>(vid if s.fids == NULL else s.fids[vid]) << 48
+    fdb_fetch(macs, key | _source(d))
+    if not d[0] & 1:
+        fdb_fetch(macs, key | _destination(d))
+
+
+cdef inline void _counted(port_t *port, reader_t *r, frame_t *f) noexcept nogil:
+    r.frames += 1
+    r.bytes += f.length
+    f.target = _destination(f.data)
+    if f.data[0] & 1:
+        if f.target == ALL_ONES:
+            port.count.rx_broadcast += 1
+        else:
+            port.count.rx_multicast += 1
+
+
+cdef Py_ssize_t forward(plane_t *s, fdb_t *macs, uint32_t number, const uint8_t *m, size_t size, uint64_t now,
+                        uint64_t wall) noexcept nogil:
+    cdef port_t *port = &s.ports[number]
+    cdef bint far = macs.mask > NEAR
+    cdef reader_t r, ahead
+    cdef when_t w
     cdef frame_t f
+    cdef offload_t o
     cdef Py_ssize_t done = 0
     if not is_frames(m, size):
-        port.drops[MALFORMED] += 1
+        drop(s, number, MALFORMED)
         return 0
-    left = load32(m + 4)
-    while at < size:
-        if left == 0 or size - at < FRAME_HEADER_BYTES:
-            port.drops[MALFORMED] += 1
-            return done
-        left -= 1
-        length = load32(m + at)
-        flags = load16(m + at + 4)
-        if length > LONGEST_FRAME or size - at < FRAME_HEADER_BYTES + length + (VNET_BYTES if flags & FRAME_VNET else 0):
-            port.drops[MALFORMED] += 1
-            return done
-        f.time_ns = load64(m + at + 8)
-        f.identity = load64(m + at + 16)
-        at += FRAME_HEADER_BYTES
-        if f.time_ns == 0:
-            f.time_ns = wall
-        if f.identity == 0:
-            f.identity = s.next_identity
-            s.next_identity += 1
+    r.m, r.size, r.at, r.left, r.frames, r.bytes = m, size, HEADER_BYTES, load32(m + 4), 0, 0
+    w.now, w.seconds = now, <uint32_t>(now // SECOND)
+    ahead = r
+    if far:
+        for _ in range(AHEAD):
+            _fetch(s, macs, port, &ahead)
+    while _next(s, &r, &f, wall):
         done += 1
-        if flags & FRAME_VNET:
-            port.drops[OFFLOAD] += 1
-            at += VNET_BYTES + length
+        if far:
+            _fetch(s, macs, port, &ahead)
+        if f.length < SHORTEST_FRAME:
+            drop(s, number, RUNT)
             continue
-        f.data = m + at
-        f.length = length
-        at += length
-        if length < SHORTEST_FRAME:
-            port.drops[RUNT] += 1
+        _counted(port, &r, &f)
+        if vf_unlikely(f.vnet != NULL) and not _unsegmented(&f, &o):
+            if port.captures:
+                copy_coming(s, number, &f, False)
+            drop(s, number, OFFLOAD)
             continue
-        _one(s, macs, number, port, &f, now)
-    if left:
-        port.drops[MALFORMED] += 1
+        _one(s, macs, number, port, &f, &w)
+    port.count.rx_frames += r.frames
+    port.count.rx_bytes += r.bytes
+    if r.left or r.at != size:
+        drop(s, number, MALFORMED)
     return done

@@ -14,22 +14,26 @@ cdef struct chunk_t:
     uint32_t capacity
     uint32_t count            # frames
 
+# What every frame touches stands first: a switch with many ports goes through many queues in one burst.
 cdef struct queue_t:
-    chunk_t ring[RING]
-    chunk_t spare[SPARE]
     uint32_t first, length, spares
+    bint open                 # closed = nobody there: refuse, the caller counts link-down
     uint64_t bytes, limit     # held now; the most that may be held
     uint64_t frames           # held now
+    uint64_t *sent            # frames, bytes: counters_t.tx_frames of a port, or else `own`
     uint64_t epoch
-    uint64_t sent_frames, sent_bytes
     uint64_t full             # frames refused because the queue was full
-    bint open                 # closed = nobody there: refuse, the caller counts link-down
+    chunk_t ring[RING]
+    chunk_t spare[SPARE]
+    uint64_t own[2]
 
 cdef queue_t *queue_new(uint64_t limit, uint64_t epoch) noexcept nogil
 cdef void queue_free(queue_t *q) noexcept nogil
 # Room for one frame of `need` bytes (frame header included) in the open chunk, or NULL and counted.
 cdef uint8_t *queue_room(queue_t *q, uint32_t need) noexcept nogil
 cdef uint64_t queue_clear(queue_t *q) noexcept nogil
+# The first chunk has been sent: count it and forget it.
+cdef void queue_pop(queue_t *q) noexcept nogil
 
 cdef class Queue:
     cdef queue_t *q

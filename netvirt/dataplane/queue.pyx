@@ -21,6 +21,7 @@ cdef queue_t *queue_new(uint64_t limit, uint64_t epoch) noexcept nogil:
         q.limit = limit
         q.epoch = epoch
         q.open = True
+        q.sent = q.own
     return q
 
 
@@ -97,8 +98,16 @@ cdef void _drop_first(queue_t *q) noexcept nogil:
     else:
         free(chunk.data)
     chunk.data = NULL
-    q.first = (q.first + 1) % RING
     q.length -= 1
+    # An empty queue begins anew, so that one that never fills stays in the same two cache lines.
+    q.first = (q.first + 1) % RING if q.length else 0
+
+
+cdef void queue_pop(queue_t *q) noexcept nogil:
+    cdef chunk_t *chunk = &q.ring[q.first]
+    q.sent[0] += chunk.count
+    q.sent[1] += chunk.used - HEADER_BYTES - <uint64_t>FRAME_HEADER_BYTES * chunk.count
+    _drop_first(q)
 
 
 cdef uint64_t queue_clear(queue_t *q) noexcept nogil:
@@ -217,12 +226,8 @@ cdef class Queue:
 
     def pop(self):
         """The message that head() gave has been sent: count it and forget it."""
-        cdef chunk_t *chunk
         if self.q.length:
-            chunk = &self.q.ring[self.q.first]
-            self.q.sent_frames += chunk.count
-            self.q.sent_bytes += chunk.used - HEADER_BYTES - <uint64_t>FRAME_HEADER_BYTES * chunk.count
-            _drop_first(self.q)
+            queue_pop(self.q)
 
     def clear(self, str reason):
         """Drop everything, counted under `reason`; returns how many frames that was. Gives memory back."""
@@ -234,8 +239,8 @@ cdef class Queue:
     def statistics(self):
         """Frames and bytes sent and waiting, and drops by reason."""
         return {
-            "tx_frames": self.q.sent_frames,
-            "tx_bytes": self.q.sent_bytes,
+            "tx_frames": self.q.sent[0],
+            "tx_bytes": self.q.sent[1],
             "waiting_frames": self.q.frames,
             "waiting_bytes": self.q.bytes,
             "drops": {**self._cleared, **({"queue-full": self.q.full} if self.q.full else {})},

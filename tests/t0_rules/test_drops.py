@@ -14,11 +14,12 @@ SHORT = {
     "NOT_ALLOWED": "vlan-not-allowed",
     "RESERVED": "reserved-address",
     "OFFLOAD": "offload-unsupported",
+    "CUSTOMER": "customer-not-allowed",
 }
 
 
 def enum_names() -> list[str]:
-    text = (ROOT / "netvirt/dataplane/forward.pyx").read_text()
+    text = (ROOT / "netvirt/dataplane/drops.pxd").read_text()
     match = re.search(r"cdef enum:\s+(MALFORMED[\w\s,]*?)REASONS_END", text)
     assert match, "the enum of drop reasons has moved"
     return re.findall(r"\w+", match[1])

@@ -6,7 +6,7 @@ import pytest
 
 from netvirt import addr, frame
 from netvirt.host import Datagram, Host, HostError, Interface, Ping
-from tests.support.reference import Port, ReferenceSwitch
+from tests.support.reference_switch import Port, ReferenceSwitch
 from tests.support.simnet import MILLISECOND, SECOND, HostNode, Impairment, SimNet, SwitchNode
 
 A, B, C = (addr.mac_bytes(f"02:00:00:00:00:0{n}") for n in (1, 2, 3))
