@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from daemons import datagram_ports, linux_ports
 from daemons.errors import UserError
-from netvirt.addr import parse_vid_set
+from netvirt.addr import check_vid, is_group, mac_bytes, mac_text
+from netvirt.modes import check_mirrors, check_vlans, tables
 from netvirt.ports.endpoint import parse_endpoint
 from netvirt.ports.errors import PortError
-from netvirt.switch import PortSettings, Switch
+from netvirt.settings import Mirror, PortSettings, VlanSettings
 
 # What a port of each kind needs beside its VLANs.
-KIND_KEYS = {"listen": (), "dial": ("endpoint",), "qemu": ("path", "role")}
+KIND_KEYS = {"listen": (), "dial": ("endpoint",), "qemu": ("path", "role"), "tap": (), "packet": (), **datagram_ports.KIND_KEYS}
+CHECKS = linux_ports.CHECKS | datagram_ports.CHECKS
 QEMU_ROLES = ("dial", "listen")
 LONGEST_AGEING = 1_000_000  # seconds: the largest that 802.1Q-2018 table 8-7 allows
 MOST_STATIONS = 1 << 22
@@ -31,6 +34,9 @@ class Config(NamedTuple):
     listen: dict[str, dict[str, Any]]
     ports: dict[str, dict[str, Any]]
     settings: dict[str, PortSettings]
+    vlans: VlanSettings
+    mirrors: tuple[Mirror, ...]
+    static: dict[tuple[int, str], str]  # (VID, MAC address) -> port
 
 
 def check(config: object) -> Config:
@@ -38,13 +44,14 @@ def check(config: object) -> Config:
     if not isinstance(config, dict) or not isinstance(config.get("ports"), list):
         raise UserError("configure needs a 'config' with a list of 'ports'; see ARCHITECTURE.md")
     listen = _listeners(config.get("listen", []))
+    vlans = _vlans(config)
     transports = {parse_endpoint(endpoint, port_needed=False).transport for endpoint in listen}
     ports: dict[str, dict[str, Any]] = {}
     settings: dict[str, PortSettings] = {}
     for port in config["ports"]:
         name = _name(port, ports)
         try:
-            settings[name] = _settings(port)
+            settings[name] = _settings(port, vlans)
             _driver(port, transports)
         except KeyError as error:
             raise UserError(f"port {name} has no {error.args[0]!r} in its configuration") from None
@@ -58,7 +65,53 @@ def check(config: object) -> Config:
         listen,
         ports,
         settings,
+        vlans,
+        _mirrors(config, settings, vlans),
+        _static(config, ports),
     )
+
+
+def _vlans(config: dict[str, Any]) -> VlanSettings:
+    try:
+        vlans = VlanSettings.from_json(config.get("vlans_settings", {}))
+        check_vlans(vlans)
+    except ValueError as error:
+        raise UserError(f"vlans_settings: {error}") from None
+    return vlans
+
+
+def _mirrors(config: dict[str, Any], ports: dict[str, PortSettings], vlans: VlanSettings) -> tuple[Mirror, ...]:
+    value = config.get("mirrors", [])
+    if not isinstance(value, list):
+        raise UserError("'mirrors' is a list")
+    try:
+        mirrors = tuple(Mirror.from_json(mirror) for mirror in value)
+        check_mirrors(mirrors, ports, vlans)
+    except ValueError as error:
+        raise UserError(f"mirrors: {error}") from None
+    return mirrors
+
+
+def _static(config: dict[str, Any], ports: dict[str, Any]) -> dict[tuple[int, str], str]:
+    found: dict[tuple[int, str], str] = {}
+    value = config.get("static", [])
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise UserError("'static' is a list of stations: {vid, mac, port}")
+    for row in value:
+        try:
+            place = (check_vid(row["vid"]), mac_text(mac_bytes(row["mac"])))
+            if is_group(mac_bytes(row["mac"])):
+                raise ValueError(f"{row['mac']} is not the address of one station")
+        except KeyError as error:
+            raise UserError(f"static: a station has no {error.args[0]!r}") from None
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"static: {error}") from None
+        if row.get("port") not in ports:
+            raise UserError(f"static: {place[1]} is at port {row.get('port')}, which there isn't")
+        if place in found:
+            raise UserError(f"static: {place[1]} in VLAN {place[0]} is given twice")
+        found[place] = row["port"]
+    return found
 
 
 def _number(config: dict[str, Any], key: str, default: int, low: int, high: int) -> int:
@@ -94,17 +147,9 @@ def _name(port: object, others: dict[str, Any]) -> str:
     return name
 
 
-def _settings(port: dict[str, Any]) -> PortSettings:
-    settings = PortSettings(
-        mode=port["mode"],
-        pvid=port["pvid"],
-        allowed=parse_vid_set(port["allowed"]),
-        priority=port.get("priority", 0),
-        state=port.get("state", "forwarding"),
-        mtu=port.get("mtu", 9216),
-    )
-    # An empty switch knows all the rules: one place says them.
-    Switch("check", mac_limit=1).set_port(port["name"], settings)
+def _settings(port: dict[str, Any], vlans: VlanSettings) -> PortSettings:
+    settings = PortSettings.from_json(port)
+    tables(settings, vlans)  # says what can't be
     return settings
 
 
@@ -115,6 +160,8 @@ def _driver(port: dict[str, Any], transports: set[str]) -> None:
     for key in KIND_KEYS[kind]:
         if not isinstance(port[key], str):
             raise ValueError(f"its {key!r} is text, not {port[key]!r}")
+    if kind in CHECKS:
+        CHECKS[kind](port)
     if not isinstance(allow, list | tuple) or not all(isinstance(key, str) for key in allow):
         raise ValueError("its 'allow' is a list of public keys")
     if kind == "listen" and (wanted := "tcp" if allow else "ipc") not in transports:

@@ -6,22 +6,27 @@ Refuses to know: what happens to a frame, the lab around it.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from daemons import switch_config
+from daemons import switch_config, switch_report
 from daemons.control import Handler, Reply
+from daemons.counter_file import SUFFIX, CounterFile
 from daemons.daemon import farewell, serve
 from daemons.errors import UserError
 from daemons.loop import Loop, Timer
 from daemons.switch_ports import CapturePort, Wiring, driver_values, make_driver
+from netvirt.addr import mac_bytes
 from netvirt.link import Hello
 from netvirt.ports import Port
 from netvirt.ports.curve import Gatekeeper
 from netvirt.ports.errors import PortError
+from netvirt.ports.shortcut import Shortcut
 from netvirt.ports.sockets import context
+from netvirt.ports.wire import Wire
 from netvirt.ports.zmq_listener import ListenPort, ZmqListener
 from netvirt.switch import Switch
 
@@ -33,16 +38,24 @@ class Switchd:
         self.loop = loop
         self.name = name
         self.switch = Switch(name)
+        self.shortcut = Shortcut(loop.fileno(), self.switch.plane)
+        self.folder = ""
+        self.counters: CounterFile | None = None
         self.config: dict[str, Any] = {}
         self.drivers: dict[str, Port] = {}
         self.listeners: dict[str, ZmqListener] = {}
         self._by_number: dict[int, Port] = {}
         self._values: dict[str, tuple[Any, ...]] = {}
+        self._static: dict[tuple[int, str], str] = {}
         self._captures: dict[int, CapturePort] = {}
         self._gatekeeper: Gatekeeper | None = None
         self._ticker: Timer | None = None
         self._since = time.time()
         loop.after_round = self._flush
+
+    def settle(self, folder: str) -> None:
+        """Files of this process belong there."""
+        self.folder = folder
 
     # --- frames
 
@@ -56,12 +69,16 @@ class Switchd:
             if session in self._captures:
                 self._captures[session].flush()
         if self._ticker is None:
+            if self.shortcut.moved:
+                self.shortcut.moved = False
+                self.switch.passed(self.loop.now())
             self._set_ticker()
 
     def _set_ticker(self) -> None:
         deadline = self.switch.next_deadline()
         if deadline is not None:
             self._ticker = self.loop.call_later(max(0, deadline - self.loop.now()) / 1e9, self._tick)
+        self.shortcut.armed = deadline is not None
 
     def _tick(self) -> None:
         self._ticker = None
@@ -76,20 +93,34 @@ class Switchd:
         self._set_listeners(wanted.listen)
         self.switch.plane.macs.ageing = wanted.ageing_s
         self.switch.plane.set_mac_limit(wanted.mac_limit)
-        for name in [name for name in self.switch.ports if name not in wanted.ports]:
+        gone = [name for name in self.switch.ports if name not in wanted.ports]
+        for name in gone:
             self._unplug(name)
-            self.switch.remove_port(name)
         self.config = args["config"]
+        self.switch.change({**dict.fromkeys(gone), **wanted.settings}, wanted.vlans, wanted.mirrors)
+        self._set_static(wanted.static)
+        if self.counters is not None:
+            self.counters.names({self.switch.number(name): name for name in wanted.ports})
         for name, port in wanted.ports.items():
-            self.switch.set_port(name, wanted.settings[name])
             if driver_values(port) != self._values.get(name):
                 self._unplug(name)
                 self._plug(name, port)
         reply.done()
 
+    def _set_static(self, wanted: dict[tuple[int, str], str]) -> None:
+        for vid, mac in self._static.keys() - wanted.keys():
+            self.switch.plane.macs.remove(self.switch.plane.fid(vid), mac_bytes(mac))
+        for (vid, mac), port in wanted.items():
+            self.switch.add_station(vid, mac, port)
+        self._static = wanted
+
     def _set_epoch(self, epoch: int) -> None:
         if not self.config:
-            self.switch = Switch(self.name, epoch=epoch)
+            self._close_counters()
+            self.counters = CounterFile(os.path.join(self.folder, self.name + SUFFIX), epoch)
+            seed = int.from_bytes(os.urandom(16))  # so that nobody can know which MAC addresses lie in one place
+            self.switch = Switch(self.name, epoch=epoch, counters=self.counters.room, seed=seed)
+            self.shortcut = Shortcut(self.loop.fileno(), self.switch.plane)
         elif epoch != self.switch.epoch:
             raise UserError(f"{self.name} lives in epoch {self.switch.epoch} and can't change to {epoch}; restart it")
 
@@ -127,10 +158,14 @@ class Switchd:
             self.switch.process(number, message, time.monotonic_ns(), time.time_ns())
 
         def carrier_changed(up: bool) -> None:
+            # What a peer takes is known when it is there; other ports cut up for it what it does not take.
+            self.switch.set_offload(name, getattr(driver, "offload", 0))
             self.switch.set_carrier(name, up)
+            self._shorten(number, getattr(driver, "wire", None) if up else None)
 
         wiring = Wiring(self.loop, self.name, self.switch.epoch, list(self.listeners.values()))
         driver = make_driver(wiring, port, self.switch.queue(name), receive, carrier_changed)
+        self.switch.set_offload(name, 0)
         self.drivers[name] = self._by_number[number] = driver
         self._values[name] = driver_values(port)
         try:
@@ -138,6 +173,11 @@ class Switchd:
         except PortError as error:
             self._unplug(name)
             raise UserError(f"port {name} of {self.name}: {error}") from None
+
+    def _shorten(self, number: int, wire: Wire | None) -> None:
+        """Frames between compiled drivers need no interpreter; where there are none, nor does waiting for them."""
+        self.shortcut.set(number, wire)
+        self.loop.wait_with(self.shortcut.wait if len(self.shortcut) else None)
 
     def _unplug(self, name: str) -> None:
         driver = self.drivers.pop(name, None)
@@ -183,13 +223,15 @@ class Switchd:
         return {
             "name": name,
             "kind": config.get("kind", ""),
-            "state": settings.state,
             "carrier": driver is not None and driver.carrier,
             "peer": config.get("peer") or getattr(driver, "peer", ""),
+            "state": settings.state,
             "mode": settings.mode,
             "pvid": settings.pvid,
             "allowed": config.get("allowed", ""),
             "priority": settings.priority,
+            "settings": settings.to_json(),  # apart: its `peer` are reserved addresses
+            "shut": name in self.switch.violations(),
             **counters,
             "link": driver.statistics() if driver is not None else {},
         }
@@ -215,7 +257,22 @@ class Switchd:
         reply.done({"ports": ports, "stations": plane.macs.statistics()})
 
     def fdb(self, args: dict[str, Any], reply: Reply) -> None:
-        reply.done(self.switch.stations(self.loop.now()))
+        reply.done(switch_report.stations(self.switch, args, self.loop.now()))
+
+    def vlans(self, args: dict[str, Any], reply: Reply) -> None:
+        reply.done(switch_report.vlans(self.switch, self.config.get("vlans", {}), self.loop.now()))
+
+    def snapshot(self, args: dict[str, Any], reply: Reply) -> None:
+        reply.done(switch_report.snapshot(self.switch, self.loop.now()))
+
+    def flush(self, args: dict[str, Any], reply: Reply) -> None:
+        """`{port, vid, sticky}`: forget what was learned there, in that VLAN, or all; answers how many that were."""
+        try:
+            count = self.switch.flush_stations(args.get("port"), args.get("vid"), args.get("sticky") is True)
+        except (ValueError, TypeError) as error:
+            raise UserError(str(error)) from None
+        self._set_static(self._static)
+        reply.done(count)
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -225,6 +282,9 @@ class Switchd:
             "status": self.status,
             "statistics": self.statistics,
             "fdb": self.fdb,
+            "vlans": self.vlans,
+            "snapshot": self.snapshot,
+            "flush": self.flush,
             "stop": self.stop,
         }
 
@@ -244,6 +304,11 @@ class Switchd:
     def close(self) -> None:
         for listener in self.listeners.values():
             listener.close()
+        self._close_counters()
+
+    def _close_counters(self) -> None:
+        if self.counters is not None:
+            self.counters.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -103,7 +103,7 @@ def test_frames_stay_in_their_vlan(make: Make) -> None:
         # What would have gone astray went before what comes now, in order, on the same links.
         for nic in (one, two, three, four):
             assert received(nic, 0.05) == []
-        assert [(row["vid"], row["mac"], row["port"]) for row in s1.client.call("fdb")] == [
+        assert [(row["vid"], row["mac"], row["port"]) for row in s1.client.call("fdb")["stations"]] == [
             (10, A.hex(":"), "eth1"), (10, B.hex(":"), "eth2"), (20, C.hex(":"), "eth3"),
         ]  # fmt: skip
     statistics = s1.client.call("statistics")["ports"]

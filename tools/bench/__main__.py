@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tools.bench import blk_disk, blk_kernels, blk_nbd, blk_raid, net_memory, net_zmq, proc_stord, processes
+from tools.bench import (
+    blk_disk,
+    blk_kernels,
+    blk_nbd,
+    blk_p99,
+    blk_raid,
+    net_memory,
+    net_offload,
+    net_zmq,
+    proc_stord,
+    processes,
+)
 from tools.bench.rows import Row, line, machine, write_json, write_markdown
 
 FAMILIES = {
@@ -14,7 +25,10 @@ FAMILIES = {
     "blk/tmpfs/raid5": blk_raid.rows_tmpfs,
     "blk/disk/nbd": blk_disk.rows,
     "blk/disk/raid5": blk_raid.rows_disk,
-    "net/memory": net_memory.rows,
+    "blk/p99/tmpfs": blk_p99.rows_tmpfs,
+    "blk/p99/disk": blk_p99.rows_disk,
+    "net/memory/forward": net_memory.rows,
+    "net/memory/offload": net_offload.rows,
     "net/zmq": net_zmq.rows,
     "proc": processes.rows,
     "proc/idle/stord": proc_stord.rows,

@@ -31,7 +31,8 @@ def main() -> None:
         done(None)
 
     loop = Loop()
-    server = NbdServer(loop, [Export(ExportInfo("", volume), Served(pool, pool.disk("v"), flush))], default="")
+    served = Served(pool, pool.disk("v"), flush)
+    server = NbdServer(loop, [Export(ExportInfo("", volume), served, served.forget)], default="")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(16)

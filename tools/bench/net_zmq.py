@@ -9,6 +9,7 @@ from tools.bench.rows import Row, make_row
 
 PART = "tools.bench.nic_child"
 RUNS = 3
+TRIP_RUNS = 5
 SECONDS = "3"
 TRIPS = "4000"
 
@@ -23,8 +24,9 @@ def _rate(folder: str, rig: SwitchRig, burst: int, size: int) -> float:
     return float(got["received"]) / float(got["seconds"]) / 1e6
 
 
-def _trip(folder: str, rig: SwitchRig) -> dict[str, float]:
-    other = Child(folder, PART, "echo", rig.port(2))
+def _trip(folder: str, rig: SwitchRig, far: SwitchRig | None = None) -> dict[str, float]:
+    """Round trips between NICs at one switch, or at two with a trunk between them."""
+    other = Child(folder, PART, "echo", (far or rig).port(2))
     other.wait_for("ready")
     try:
         return Child(folder, PART, "ask", rig.port(1), TRIPS).result()
@@ -43,16 +45,18 @@ def _plain_trip(folder: str, number: int) -> dict[str, float]:
 
 
 def rows() -> Iterator[Row]:
-    with Folder() as folder, SwitchRig(folder.path) as rig:
+    with Folder() as folder, SwitchRig(folder.path, ports=3) as rig:
         for burst, size in ((32, 64), (256, 64), (256, 1514)):
             runs = [_rate(folder.path, rig, burst, size) for _ in range(RUNS)]
             settings = "one switchd, two NIC processes, ipc, shipped defaults, frames that arrived"
             name = f"net/zmq/nic-to-nic/{size}B/burst{burst}/vs-none"
             yield make_row(name, "Mframes/s", runs, None, "none", settings)
-        ours, plain = [], []
-        for number in range(RUNS):
-            plain.append(_plain_trip(folder.path, number))
-            ours.append(_trip(folder.path, rig))
+        ours, plain, longer = [], [], []
+        with SwitchRig(folder.path, name="s2", behind=rig.port(3)) as far:
+            for number in range(TRIP_RUNS):
+                plain.append(_plain_trip(folder.path, number))
+                ours.append(_trip(folder.path, rig))
+                longer.append(_trip(folder.path, rig, far))
         settings = (
             "one frame at a time; ours: NIC, switch, NIC and back (4 messages); peer: there and back (2 messages)"
         )
@@ -64,4 +68,12 @@ def rows() -> Iterator[Row]:
                 [run[percentile] for run in plain],
                 "plain ZeroMQ echo",
                 settings,
+            )
+            yield make_row(
+                f"net/zmq/one-hop-more-{percentile}/64B/burst1/vs-zmq-echo",
+                "us",
+                [max(0.0, far[percentile] - near[percentile]) for near, far in zip(ours, longer, strict=True)],
+                [run[percentile] for run in plain],
+                "plain ZeroMQ echo",
+                "what a second switch adds to the round trip (2 messages more); peer: a whole round trip (2 messages)",
             )

@@ -38,11 +38,12 @@ class Folder:
 class SwitchRig:
     """One switchd with access ports eth1, eth2, ... in VLAN 10, configured and ready.
 
-    `ready_ms`: from the start of the process to its answer to `configure`.
+    `ready_ms`: from the start of the process to its answer to `configure`. behind: its port eth0 dials this endpoint.
     """
 
-    def __init__(self, folder: str, ports: int = 2, name: str = "s1") -> None:
+    def __init__(self, folder: str, ports: int = 2, name: str = "s1", behind: str = "") -> None:
         self.name = name
+        self._behind = behind
         self.endpoint = f"ipc://{folder}/{name}.zmq"
         control = os.path.join(folder, f"{name}.ctl")
         argv = [sys.executable, "-P", "-m", "daemons.switchd", "--name", name, "--control-fd", "{control}"]
@@ -59,6 +60,8 @@ class SwitchRig:
     def _config(self, ports: int) -> dict[str, Any]:
         one = {"mode": "access", "pvid": 10, "allowed": "10", "kind": "listen", "peer": ""}
         listed = [{"name": f"eth{number}", **one} for number in range(1, ports + 1)]
+        if self._behind:
+            listed.append({"name": "eth0", **one, "kind": "dial", "endpoint": self._behind})
         return {"name": self.name, "epoch": 1, "listen": [{"endpoint": self.endpoint}], "ports": listed}
 
     def port(self, number: int) -> str:

@@ -1,0 +1,116 @@
+"""vfab port show: what a port is set to, whether somebody is connected, and all that it has counted.
+vfab port set: other settings while it runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from daemons import counter_file, port_keys
+from daemons.lab_client import Lab
+from daemons.port_keys import KEYS
+from netvirt.dataplane.counters import PortCounters
+from tools.changing import show, split
+from tools.errors import BadInput
+from tools.labs import KnownLab, choose
+from tools.output import print_json, table
+from tools.subverbs import Subverbs
+from tools.switches import ask, place
+
+_HEADER = ("PORT", "LINK", "STATE", "MODE", "PVID", "VLANS", "PEER", "RX FRAMES", "RX BYTES", "TX FRAMES", "TX BYTES",
+           "DROPS")  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = Subverbs(parser, "show")
+    shown = verbs.add("show", _show, "settings, carrier and counters of ports")
+    shown.add_argument("where", metavar="SWITCH[:PORT]", nargs="?", help="a switch, or one port in full")
+    change = verbs.add("set", _set, "change settings of ports while they run; the others stay")
+    change.add_argument("words", metavar="SWITCH:PORT ... KEY=VALUE", nargs="+", help=f"keys: {', '.join(KEYS)}")
+    change.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    parser.set_defaults(where=None)
+
+
+def run(options: argparse.Namespace) -> int:
+    return int(options.subverb(options))
+
+
+def _show(options: argparse.Namespace) -> int:
+    lab = choose(options.lab)
+    switches, port = place(lab, options.where)
+    rows = [row for switch in switches for row in _ports(lab, switch) if port in (None, row["name"])]
+    if options.json:
+        print_json(rows)
+    elif port is not None:
+        print("\n".join(_in_full(row) for row in rows))
+    else:
+        print(_listed(rows))
+    return 0
+
+
+def _set(options: argparse.Namespace) -> int:
+    ports, given = split(options.words)
+    if not ports or not given:
+        raise BadInput("port set needs ports and settings, such as: vfab port set s1:eth3 access=20")
+    wishes: dict[str, dict[str, Any]] = {}
+    with Lab(choose(options.lab)) as lab:
+        wish = port_keys.wish(given, lab.vlans)
+        for where in ports:
+            lab.port(where).wish(wishes).update(wish)
+        return show(lab.change(wishes, options.dry_run), options.json)
+
+
+def _ports(lab: KnownLab, switch: str) -> list[dict[str, Any]]:
+    """Settings as the switch says them, counters as they stand in its memory."""
+    status = ask(lab, switch, "status")["ports"]
+    counted = {port.name: port for port in counter_file.look(lab.paths.run, switch).ports}
+    return [{"switch": switch, **_port(row, counted.get(row["name"]))} for row in status]
+
+
+def _port(row: dict[str, Any], counted: PortCounters | None) -> dict[str, Any]:
+    counters = {} if counted is None else counted._asdict()
+    return {
+        "name": row["name"],
+        "kind": row["kind"],
+        "carrier": row["carrier"],
+        "peer": row["peer"],
+        "shut": row["shut"],
+        "settings": row["settings"],
+        "counters": {key: value for key, value in counters.items() if key not in ("number", "name", "carrier")},
+    }
+
+
+def _listed(rows: list[dict[str, Any]]) -> str:
+    return table(
+        _HEADER,
+        [
+            (
+                f"{row['switch']}:{row['name']}",
+                "up" if row["carrier"] else "down",
+                "shut" if row["shut"] else row["settings"]["state"],
+                *(_text(row["settings"].get(key) or "") for key in ("mode", "pvid", "allowed")),
+                row["peer"],
+                *(row["counters"].get(key) for key in ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes")),
+                ", ".join(f"{reason} {count}" for reason, count in row["counters"].get("drops", {}).items()),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _in_full(row: dict[str, Any]) -> str:
+    drops = row["counters"].get("drops", {})
+    lines = [
+        ("port", f"{row['switch']}:{row['name']}"),
+        ("link", "up" if row["carrier"] else "down"),
+        ("peer", row["peer"]),
+        ("kind", row["kind"]),
+        *((key, _text(value)) for key, value in row["settings"].items()),
+        *((key, value) for key, value in row["counters"].items() if key != "drops"),
+        *((f"dropped: {reason}", count) for reason, count in drops.items()),
+    ]
+    return table(("WHAT", "VALUE"), lines)
+
+
+def _text(value: Any) -> str:
+    return " ".join(map(_text, value)) if isinstance(value, list) else str(value)
