@@ -120,6 +120,42 @@ class Fabric:
         else:
             self.children[action.node].become(want)
 
+    def change(self, configs: Mapping[str, dict[str, Any]], done: Callable[[dict[str, str], list[str]], None]) -> None:
+        """Give some nodes another configuration, all or none: what one of them refuses, all of them forget.
+
+        `done({node: why it is not so yet}, [nodes that refused])` follows; a node that does not run just now will be so
+        when it is back. One change at a time.
+        """
+        before = {node: self.desired[node] for node in configs}
+        after = {node: before[node]._replace(config=config) for node, config in configs.items()}
+        self._remember(after)
+        left = set(configs)
+        problems: dict[str, str] = {}
+
+        def settled(node: str, problem: str) -> None:
+            left.discard(node)
+            if problem:
+                problems[node] = problem
+            if not left:
+                refused = [each for each in problems if each in self.children and self.children[each].refused]
+                if refused:
+                    self._take_back(before, after)
+                done(problems, refused)
+
+        for node, want in after.items():
+            self.children[node].become(want, lambda problem, node=node: settled(node, problem))  # type: ignore[misc]
+
+    def _take_back(self, before: Mapping[str, Desired], after: Mapping[str, Desired]) -> None:
+        mine = {node: want for node, want in before.items() if self.desired.get(node) is after[node]}
+        self._remember(mine)
+        for node, want in mine.items():
+            self.children[node].become(want)
+
+    def _remember(self, changed: Mapping[str, Desired]) -> None:
+        after = {**self.desired, **changed}
+        self._ground.store.set_desired(after)
+        self.desired = after
+
     def stop_all(self, progress: Progress, done: Callable[[], None]) -> None:
         """End all children, whatever else is under way; `done()` when none is left."""
         self._ending = True

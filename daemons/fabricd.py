@@ -17,6 +17,7 @@ from daemons import supervisor
 from daemons.control import ControlServer, Reply
 from daemons.errors import UserError
 from daemons.fabric import Fabric, actions, told
+from daemons.filed import Filed, wanted
 from daemons.lab.actions import Action
 from daemons.launcher import LocalLauncher, listen, raise_file_limit, raise_orphans
 from daemons.leavings import left_behind
@@ -24,6 +25,7 @@ from daemons.locks import Lock
 from daemons.loop import Loop
 from daemons.paths import LabPaths
 from daemons.process import Process, age, identify, memory_kib
+from daemons.reaching import check_loops
 from daemons.state import DamagedState, SqliteStore, set_aside
 from daemons.supervisor import Ground
 from daemons.teardown import FABRICD, remove_folders
@@ -43,10 +45,14 @@ class Fabricd:
         self._store = store
         self._launcher = LocalLauncher(loop)
         self.fabric = Fabric(Ground(loop, self._launcher, store, paths, argv))
+        self.filed = Filed(store)
         self._busy = False
         self._ending = False
+        self._changing = False
+        self._later: list[tuple[dict[str, Any], Reply]] = []  # changes that wait for the one before
         self.handlers = {
             "apply": self.apply,
+            "change": self.change,
             "status": self.status,
             "ps": self.ps,
             "restart": self.restart,
@@ -69,13 +75,14 @@ class Fabricd:
             self._end_if_empty()
             return
         warnings = [*plan.warnings, *left_behind(self.fabric.desired, plan.nodes)]
+        back = self.filed.taken_back(self.fabric.desired, plan.nodes)
         if args.get("dry_run"):
             todo = actions(self.fabric.desired, plan.nodes)
-            reply.done({"actions": told(todo), "warnings": warnings, "dry_run": True})
+            reply.done({"actions": told(todo), "warnings": warnings, "taken_back": back, "dry_run": True})
             self._end_if_empty()
             return
         self._busy = True
-        self._store.set_lab(plan.lab)
+        self._store.set_lab(plan.lab)  # with it all changes since the last file are forgotten
         begun: list[Action] = []
 
         def begun_all() -> None:
@@ -86,10 +93,45 @@ class Fabricd:
                 reply.fail(ENDED)
                 return
             self._busy = False
-            extra = {"actions": told(begun), "warnings": warnings}
+            extra = {"actions": told(begun), "warnings": warnings, "taken_back": back}
             self.fabric.status(lambda rows: reply.done({**self._lab(), **extra, "nodes": rows}))
 
         begun += self.fabric.apply(plan.nodes, reply.event, begun_all)
+
+    def change(self, args: dict[str, Any], reply: Reply) -> None:
+        """`{switches: {name: wish}, dry_run}` -> `{changes, waiting}`; a wish is that of `changes`; all or nothing."""
+        if self._busy:
+            raise UserError(BUSY)
+        if self._changing:
+            self._later.append((args, reply))
+            return
+        configs, made = wanted(self.fabric.desired, args.get("switches"))
+        switches = {name: want.config for name, want in self.fabric.desired.items() if want.kind == "switchd"}
+        if configs:
+            check_loops(self._store.lab().get("file", ""), {**switches, **configs})
+        if args.get("dry_run") or not made:
+            reply.done({"changes": made, "waiting": {}, "dry_run": bool(args.get("dry_run"))})
+            return
+        self._changing = True
+        self.filed.note(self.fabric.desired, configs)
+
+        def done(problems: dict[str, str], refused: list[str]) -> None:
+            self._changing = False
+            if refused:
+                reply.fail(f"{refused[0]}: {problems[refused[0]]}; nothing was changed")
+            else:
+                reply.done({"changes": made, "waiting": problems, "dry_run": False})
+            self._next_change()
+
+        self.fabric.change(configs, done)
+
+    def _next_change(self) -> None:
+        while self._later and not self._changing:
+            args, reply = self._later.pop(0)
+            try:
+                self.change(args, reply)
+            except UserError as error:
+                reply.fail(str(error))
 
     def _end_if_empty(self) -> None:
         """A controller whose first lab file was no good has nothing to control."""
@@ -145,8 +187,9 @@ class Fabricd:
         }
 
     def status(self, args: dict[str, Any], reply: Reply) -> None:
-        """Every node with what it says of itself."""
-        self.fabric.status(lambda rows: reply.done({**self._lab(), "nodes": rows}))
+        """Every node with what it says of itself, and what was changed since the lab file was read."""
+        changed = self.filed.changed(self.fabric.desired)
+        self.fabric.status(lambda rows: reply.done({**self._lab(), "changed": changed, "nodes": rows}))
 
     def ps(self, args: dict[str, Any], reply: Reply) -> None:
         """Every process, without asking it anything."""

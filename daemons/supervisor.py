@@ -78,6 +78,7 @@ class Child:
         self._again = False
         self._hearing: Process | None = None  # who has been asked for what is to be remembered
         self._when_stopped: list[Callable[[], None]] = []
+        self._when_settled: list[Callable[[str], None]] = []
 
     # --- life
 
@@ -120,6 +121,7 @@ class Child:
             self._stopped()
             return
         self.restarts += 1
+        self._settle(f"{self.name} ended; it is started again")
         if self._again:
             self._again = False
             self._delay = 0.0
@@ -167,6 +169,7 @@ class Child:
             return
         self.state = "stopping"
         self._cancel_timer()
+        self._settle(f"{self.name} is being stopped")
         if self.process is None:
             self._stopped()
         else:
@@ -210,13 +213,25 @@ class Child:
 
     # --- configuration
 
-    def become(self, desired: Desired) -> None:
-        """From now on the node should be `desired` (of the same kind)."""
+    def become(self, desired: Desired, settled: Callable[[str], None] | None = None) -> None:
+        """From now on the node should be `desired` (of the same kind).
+
+        `settled` is called once, perhaps at once: "" when the node is so, else why it is not yet.
+        """
         assert desired.kind == self.desired.kind
         self.desired = desired
         self._retry = 0.0
+        if settled is not None:
+            self._when_settled.append(settled)
         if self.process is not None and self.state in ("starting", "up"):
             self._configure()
+        else:
+            self._settle(self.problem or f"{self.name} does not run")
+
+    def _settle(self, problem: str) -> None:
+        waiting, self._when_settled = self._when_settled, []
+        for settled in waiting:
+            settled(problem)
 
     def _configure(self) -> None:
         self._cancel_timer()
@@ -230,6 +245,7 @@ class Child:
         def done(value: Any) -> None:
             if self.process == process and self.desired is desired and self.state == "starting":
                 self.state, self.problem, self._retry = "up", "", 0.0
+                self._settle("")
                 if desired.kind in _WITNESSED and self._hearing != process:
                     self._hear()
 
@@ -238,6 +254,7 @@ class Child:
                 self.problem, self.refused = failure.sentence, failure.answered
                 self._retry = min(_LAST_DELAY, self._retry * 2 or _FIRST_DELAY)
                 self._timer = self._ground.loop.call_later(self._retry, self._configure)
+                self._settle(failure.sentence)
 
         self._channel.call("configure", args, done, failed, _CONFIGURE_TIMEOUT)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from daemons import datagram_ports, linux_ports
+from daemons import datagram_ports, linux_ports, network_ports
 from daemons.errors import UserError
 from netvirt.addr import check_vid, is_group, mac_bytes, mac_text
 from netvirt.modes import check_mirrors, check_vlans, tables
@@ -17,8 +17,11 @@ from netvirt.ports.errors import PortError
 from netvirt.settings import Mirror, PortSettings, VlanSettings
 
 # What a port of each kind needs beside its VLANs.
-KIND_KEYS = {"listen": (), "dial": ("endpoint",), "qemu": ("path", "role"), "tap": (), "packet": (), **datagram_ports.KIND_KEYS}
-CHECKS = linux_ports.CHECKS | datagram_ports.CHECKS
+KIND_KEYS = {
+    "listen": (), "dial": ("endpoint",), "qemu": ("path", "role"), "tap": (), "packet": (),
+    **datagram_ports.KIND_KEYS, **network_ports.KIND_KEYS,
+}  # fmt: skip
+CHECKS = linux_ports.CHECKS | datagram_ports.CHECKS | network_ports.CHECKS
 QEMU_ROLES = ("dial", "listen")
 LONGEST_AGEING = 1_000_000  # seconds: the largest that 802.1Q-2018 table 8-7 allows
 MOST_STATIONS = 1 << 22

@@ -21,7 +21,7 @@ from daemons.loop import Loop, Timer
 from daemons.switch_ports import CapturePort, Wiring, driver_values, make_driver
 from netvirt.addr import mac_bytes
 from netvirt.link import Hello
-from netvirt.ports import Port
+from netvirt.ports import Cabled, Port
 from netvirt.ports.curve import Gatekeeper
 from netvirt.ports.errors import PortError
 from netvirt.ports.shortcut import Shortcut
@@ -105,6 +105,8 @@ class Switchd:
             if driver_values(port) != self._values.get(name):
                 self._unplug(name)
                 self._plug(name, port)
+            if isinstance(driver := self.drivers[name], Cabled):
+                driver.set_link(wanted.settings[name].state != "disabled")
         reply.done()
 
     def _set_static(self, wanted: dict[tuple[int, str], str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import vids
+from . import rounds, vids
 from .crossing import crosses
 from .domains import Domain as Domain
 from .domains import addresses as addresses
@@ -109,7 +109,19 @@ def loops(lab: Lab) -> list[Loop]:
         for pair in pairs:
             trees.union(*pair)
         kept += pairs
-    return found
+    return sorted([*found, *_rounds(lab, found)], key=lambda loop: loop.link.index)
+
+
+def _rounds(lab: Lab, found: list[Loop]) -> list[Loop]:
+    """What is still a loop when those links are gone: where ports do more than access and trunk."""
+    if not rounds.special(lab):
+        return []
+    ports = [port for switch in lab.switches.values() for port in switch.ports.values()]
+    left = lab.with_blocked(lab.blocked | {loop.link.index for loop in found})
+    try:
+        return [Loop(*each) for each in rounds.rounds(left, _classes(ports))]
+    except rounds.TooMany:
+        raise TooMuch from None
 
 
 def _closing(trees: UnionFind[Spot], joins: list[Join]) -> list[Join]:
@@ -148,7 +160,7 @@ def _in_circles(lab: Lab) -> list[Link]:
 def _classes(ports: Iterable[Port]) -> list[frozenset[int]]:
     """VIDs 1 to 4094 in groups that all these ports treat alike."""
     groups = [vids.ALL]
-    for cut in dict.fromkeys(cut for port in ports for cut in (port.allowed, frozenset((port.pvid,)))):
+    for cut in dict.fromkeys(cut for port in ports for cut in port.ways.cuts()):
         groups = [part for group in groups for part in (group & cut, group - cut) if part]
     return sorted(groups, key=min)
 

@@ -5,12 +5,18 @@ Knows: what the rest of the house needs of a lab. Refuses to know: the file, its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Literal, NamedTuple
 
+from netvirt.settings import Mirror, PortSettings, VlanSettings
+
+from .plugs import Plug
 from .storage import Storage
+from .ways import Ways, ways
+
+MAC_LIMIT = 16384  # addresses in a switch's table: what a small hardware switch has
 
 IpInterface = IPv4Interface | IPv6Interface
 
@@ -39,17 +45,38 @@ class TcpPeer:
     port: str  # the port's name at the far end, when connecting
 
 
+class Station(NamedTuple):
+    """A static entry of a MAC table."""
+
+    vid: int
+    mac: str
+    port: str
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A switch port. `allowed` holds the VIDs that may pass, the native one included; `pvid` 0 is none."""
+    """A switch port; `ways` is what its settings mean for VLANs in this switch."""
 
     name: str
-    mode: Literal["access", "trunk"]
-    pvid: int
-    allowed: frozenset[int]
-    priority: int = 0
+    settings: PortSettings
+    ways: Ways
     qemu: QemuPeer | None = None
     tcp: TcpPeer | None = None
+    plug: Plug | None = None
+
+    @property
+    def pvid(self) -> int:
+        return self.settings.pvid
+
+    @property
+    def allowed(self) -> frozenset[int]:
+        """The VIDs that may leave here, and with few exceptions those that may come in."""
+        return self.ways.member
+
+    @property
+    def trunk(self) -> bool:
+        """Whether it is made for tags."""
+        return self.settings.mode in ("trunk", "native-untagged", "native-tagged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +84,21 @@ class Switch:
     name: str
     ageing_s: int
     ports: dict[str, Port]
+    mac_limit: int = MAC_LIMIT
+    vlans: VlanSettings = VlanSettings()  # noqa: RUF009 (immutable)
+    mirrors: tuple[Mirror, ...] = ()
+    static: tuple[Station, ...] = ()
+
+    def with_settings(
+        self, settings: Mapping[str, PortSettings], vlans: VlanSettings, mirrors: tuple[Mirror, ...]
+    ) -> Switch:
+        """The same switch with other settings; ports that are not named keep theirs."""
+        targets = {mirror.to_port for mirror in mirrors}
+        ports = {}
+        for name, port in self.ports.items():
+            said = settings.get(name, port.settings)
+            ports[name] = replace(port, settings=said, ways=ways(said, vlans, name in targets))
+        return replace(self, ports=ports, vlans=vlans, mirrors=mirrors)
 
 
 @dataclass(frozen=True, slots=True)

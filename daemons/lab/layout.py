@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import vids
+from .crossing import enters, host_tags
 from .lab import End, Host, Lab, Link, Nic, Port
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class Attached(NamedTuple):
     """What is in a port that is no trunk to a switch of this lab."""
 
     port: str
-    kind: str  # "host" | "qemu" | "tcp" | "free"
+    kind: str  # "host" | "qemu" | "tcp" | "free", or the kind of another plug
     name: str  # the host's name, or what to call the others
     nic: str  # the host's NIC, "" for the others
     addresses: tuple[str, ...]
@@ -118,21 +119,21 @@ def _open(port: Port) -> Attached:
         kind, name = "qemu", "QEMU guest"
     elif port.tcp is not None:
         kind, name = "tcp", f"lab {port.tcp.peer}" if len(port.tcp.peer) < 40 else "another lab"
+    elif port.plug is not None:
+        kind, name = port.plug.kind, port.plug.who.removeprefix("a ")
     else:
         kind, name = "free", "free port"
     vlans = () if port.allowed == vids.ALL else tuple(sorted(port.allowed))
-    return Attached(port.name, kind, name, "", (), vlans, port.mode == "trunk")
+    return Attached(port.name, kind, name, "", (), vlans, port.trunk)
 
 
 def _host(lab: Lab, port: Port, end: End) -> Attached:
     host: Host = lab.hosts[end.node]
     nic: Nic = host.nics[end.port]
     addresses = tuple(str(address) for interface in nic.interfaces for address in interface.addresses)
-    used: Iterable[int] = (port.pvid,)
-    if port.mode == "trunk":
-        used = (interface.vlan or port.pvid for interface in nic.interfaces)
-    vlans = tuple(dict.fromkeys(vid for vid in used if vid in port.allowed))
-    return Attached(port.name, "host", end.node, end.port, addresses, vlans, port.mode == "trunk")
+    heard = (enters(port, host_tags(interface.vlan))[0] for interface in nic.interfaces)
+    vlans = tuple(dict.fromkeys(vid for vid in heard if vid))
+    return Attached(port.name, "host", end.node, end.port, addresses, vlans, port.trunk)
 
 
 def trunks(lab: Lab, placed: list[list[str]]) -> list[Trunk]:

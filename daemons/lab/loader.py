@@ -233,6 +233,7 @@ def _pruned(removed: set[At]) -> Pruned:
         links=any(way[:2] == LINKS for way in removed),
         kinds=any(way[:2] in (("topology", "defaults"), ("topology", "kinds")) for way in removed),
         storage=storage_rules.Gone(removed),
+        ways=frozenset(removed),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from .fields import (
     Address,
@@ -16,105 +16,28 @@ from .fields import (
     Gateway,
     LabName,
     Mac,
-    Native,
     NodeName,
-    Peer,
     PortName,
     Priority,
     Seconds,
-    SocketPath,
-    SocketText,
-    Trunk,
-    Vlan,
     VlanId,
     VlanName,
     one_of,
     wrong,
 )
+from .port_model import Model as Model
+from .port_model import Port as Port
 from .storage_model import StorageModel
+from .switch_model import SwitchKeys
 
 KINDS = ("switch", "host")
 Kind = Annotated[str, *one_of(*KINDS)]
-Role = Annotated[str, *one_of("dial", "listen")]
 Loops = Annotated[str, *one_of("refuse", "block")]
 Transport = Annotated[str, *one_of("ipc", "tcp")]
 Text = Annotated[str, Field(max_length=2000)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Qemu(_Model):
-    """A QEMU guest's network card on this port, over a unix socket (QEMU's `-netdev stream`)."""
-
-    role: Role = Field(
-        default="dial", description="dial: QEMU listens and the switch dials; listen: the other way round"
-    )
-    path: SocketPath | None = Field(default=None, description="the unix socket; left out: one in the lab's run folder")
-
-
-class Tcp(_Model):
-    """A trunk to a switch of another lab, over TCP with CURVE keys."""
-
-    listen: SocketText | None = Field(default=None, description="wait for the other lab at this host:port")
-    connect: SocketText | None = Field(default=None, description="dial the other lab at this host:port")
-    peer: Peer = Field(
-        description="who may be there: the name of a key in your key folder (a lab's name), or a Z85 key"
-    )
-    port: PortName | None = Field(
-        default=None, description="with connect: the port's name over there; left out: the same as here"
-    )
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Tcp:
-        if (self.listen is None) == (self.connect is None):
-            raise wrong("a tcp port either listens or connects", "give one of listen: and connect:")
-        if self.port is not None and self.connect is None:
-            raise wrong("port: belongs to connect:", "remove it: the side that connects says which port it wants")
-        return self
-
-
-def _short_form(schema: dict[str, Any]) -> None:
-    schema["anyOf"].insert(0, {"type": "string", "enum": ["dial", "listen"]})
-
-
-def _qemu(value: Any) -> Any:
-    return {"role": value} if isinstance(value, str) else value
-
-
-class Port(_Model):
-    """A switch port. Left out: access VLAN 1; towards another switch a trunk for all VLANs with native VLAN 1."""
-
-    access: Vlan | None = Field(
-        default=None, description="access port: the VLAN, by name or ID; frames go out untagged"
-    )
-    trunk: Trunk | None = Field(
-        default=None, description="trunk port: 'all', or the VLANs that may pass: names, IDs, ranges '10-20'"
-    )
-    native: Native | None = Field(
-        default=None, description="the trunk's VLAN for untagged frames, or 'none' (the default)"
-    )
-    priority: Priority = Field(default=0, description="PCP (0 to 7) given to frames that come in untagged")
-    qemu: Annotated[
-        Qemu | None,
-        BeforeValidator(_qemu),
-        Field(description="a QEMU guest plugs in here: dial, listen, or {role, path}", json_schema_extra=_short_form),
-    ] = None
-    tcp: Tcp | None = Field(default=None, description="a trunk to another lab over TCP")
-
-    @model_validator(mode="after")
-    def _modes(self) -> Port:
-        if self.access is not None and self.trunk is not None:
-            raise wrong("a port is either access or trunk", "remove one of the two keys")
-        if self.native is not None and self.trunk is None:
-            raise wrong("native: belongs to a trunk", "add trunk:, or write access: with that VLAN")
-        if self.qemu is not None and self.tcp is not None:
-            raise wrong("a port has one peer, and this one has qemu: and tcp:", "give each a port of its own")
-        return self
-
-
-class Interface(_Model):
+class Interface(Model):
     """An interface of a host: a NIC such as eth0, or a VLAN of one such as eth0.7, which is tagged."""
 
     addresses: tuple[Address, ...] = Field(
@@ -129,7 +52,7 @@ class Interface(_Model):
     )
 
 
-class _Common(_Model):
+class _Common(Model):
     ageing: Seconds | None = Field(
         default=None, description="switch: seconds until an unused MAC address is forgotten (300)"
     )
@@ -142,26 +65,26 @@ class Defaults(_Common):
     kind: Kind | None = Field(default=None, description="switch or host; host if nobody says")
 
 
-class SwitchKind(_Model):
+class SwitchKind(Model):
     """For every switch."""
 
     ageing: Seconds | None = Field(default=None, description="seconds until an unused MAC address is forgotten (300)")
 
 
-class HostKind(_Model):
+class HostKind(Model):
     """For every host."""
 
     gateway: Gateway | None = Field(default=None, description="where packets to other networks go")
 
 
-class Kinds(_Model):
+class Kinds(Model):
     """Settings for every node of a kind; they win over `defaults`, and the node's own win over them."""
 
     switch: SwitchKind | None = None
     host: HostKind | None = None
 
 
-class Node(_Common):
+class Node(_Common, SwitchKeys):
     """A switch or a host."""
 
     kind: Kind | None = Field(default=None, description="switch or host")
@@ -180,7 +103,7 @@ class Node(_Common):
     )
 
 
-class Link(_Model):
+class Link(Model):
     """A cable between two switches, or from a switch to a host."""
 
     endpoints: Annotated[tuple[EndpointText, ...], Field(strict=False)] = Field(
@@ -197,7 +120,7 @@ class Link(_Model):
         return self
 
 
-class Topology(_Model):
+class Topology(Model):
     """Nodes and links; the names are containerlab's."""
 
     defaults: Defaults = Field(default=Defaults(), description="settings for every node")
@@ -212,7 +135,7 @@ def _either(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [{"required": ["topology"]}, {"required": ["storage"]}]
 
 
-class LabFile(_Model):
+class LabFile(Model):
     """A virtfab lab: switches, VLANs, hosts and the links between them; pools, volumes and LUNs."""
 
     model_config = ConfigDict(json_schema_extra=_either)

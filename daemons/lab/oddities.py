@@ -33,9 +33,11 @@ def _deaf(lab: Lab, everybody: list[Member]) -> Iterator[Finding]:
         if member.vid or not member.interface.addresses:
             continue
         port = lab.port(member.end)
-        if not member.interface.vlan:
+        if port.settings.state != "forwarding":
+            what, fix = f"port {member.end} is {port.settings.state}", "write state: forwarding, or remove state:"
+        elif not member.interface.vlan:
             what, fix = f"port {member.end} takes no untagged frames", "give the trunk a native VLAN"
-        elif port.mode == "access":
+        elif not port.trunk:
             what, fix = (
                 f"port {member.end} is an access port and takes no tags",
                 f"write trunk: [{member.interface.vlan}] there",
@@ -53,7 +55,10 @@ def _natives(lab: Lab, everybody: list[Member]) -> Iterator[Finding]:
     """Trunks whose ends do not agree on the VLAN of untagged frames."""
     used = {member.vid for member in everybody} | set(lab.vlans.values())
     for link in lab.trunks():
-        a, b = lab.port(link.a).pvid, lab.port(link.b).pvid
+        ends = (lab.port(link.a), lab.port(link.b))
+        if not all(port.settings.mode in ("access", "trunk", "native-untagged") for port in ends):
+            continue  # a tunnel's VLAN and a customer's are different on purpose
+        a, b = ends[0].pvid, ends[1].pvid
         at = ("topology", "links", link.index)
         if a and b and a != b:
             what = (
@@ -68,6 +73,10 @@ def _natives(lab: Lab, everybody: list[Member]) -> Iterator[Finding]:
 
 def _empty_vlans(lab: Lab, everybody: list[Member]) -> Iterator[Finding]:
     """Named VLANs with nobody in them, or with one member, who has nobody to talk to."""
+    # RSPAN VLANs carry what mirrors copy; in private VLANs one reaches members of another.
+    special = {vid for switch in lab.switches.values() for vid in switch.vlans.remote}
+    for switch in lab.switches.values():
+        special |= {vid for first, isolated, others in switch.vlans.private for vid in (first, isolated, *others)}
     inside: dict[int, list[str]] = defaultdict(list)
     for member in everybody:
         inside[member.vid].append(str(member))
@@ -75,9 +84,11 @@ def _empty_vlans(lab: Lab, everybody: list[Member]) -> Iterator[Finding]:
     for switch in lab.switches.values():
         for port in switch.ports.values():
             if End(switch.name, port.name) not in linked:
-                for vid in set(lab.vlans.values()) & port.allowed:
+                for vid in set(lab.vlans.values()) & (port.allowed | {port.pvid}):
                     inside[vid].append(f"{switch.name}:{port.name}")
     for name, vid in lab.vlans.items():
+        if vid in special:
+            continue
         if not inside[vid]:
             what, fix = f"VLAN '{name}' ({vid}) reaches no one", "put a port into it, or remove it"
         elif len(inside[vid]) == 1:
@@ -99,6 +110,8 @@ def _split(lab: Lab, domains: list[Domain]) -> Iterator[Finding]:
     cables = _cables(lab)
     apart = [(vid, *pair) for (vid, _), parts in groups.items() for pair in pairwise(parts.values())]
     for vid, one, other in apart[:MOST_PAIRS]:
+        if _apart_on_purpose(lab, vid, one, other):
+            continue
         way = _way(cables, one.end.node, other.end.node)
         if way is not None:  # parts without any way are reported as such
             trunk = next((link for link in way if not carries(lab, link, vid)), None)
@@ -110,6 +123,13 @@ def _split(lab: Lab, domains: list[Domain]) -> Iterator[Finding]:
         else:
             fix = f"let the VLAN pass at both ends, {trunk.a} and {trunk.b}"
             yield Finding(("topology", "links", trunk.index), f"{what}: the trunk {trunk} does not carry it", fix)
+
+
+def _apart_on_purpose(lab: Lab, vid: int, one: Member, other: Member) -> bool:
+    """Protected ports of a switch, and stations of an isolated VLAN, are to have no way to each other."""
+    ports = [lab.port(member.end) for member in (one, other)]
+    isolated = {part[1] for member in (one, other) for part in lab.switches[member.end.node].vlans.private}
+    return vid in isolated or (one.end.node == other.end.node and all(port.settings.protected for port in ports))
 
 
 def _cables(lab: Lab) -> networkx.Graph:

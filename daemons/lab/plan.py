@@ -9,14 +9,11 @@ from __future__ import annotations
 import re
 from typing import Any, Protocol
 
-from . import vids
 from .actions import Action as Action
 from .actions import actions as actions
 from .fields import Z85_KEY
 from .lab import End, Host, Lab, Link, Nic, Port
-
-MTU = 9216  # the largest payload that common switches take (jumbo frames)
-MAC_LIMIT = 16384  # addresses in a switch's table: what a small hardware switch has
+from .plugs import row
 
 Config = dict[str, Any]
 
@@ -30,6 +27,10 @@ class Places(Protocol):
 
     def qemu_path(self, node: str, port: str) -> str:
         """The unix socket of a qemu port that the file gives no path for."""
+        ...
+
+    def run_file(self, name: str) -> str:
+        """The path of a file of that name in the run folder."""
         ...
 
     def tcp_endpoint(self, link: Link) -> str:
@@ -66,8 +67,11 @@ def switch_config(lab: Lab, node: str, places: Places, epoch: int) -> Config:
         "lab": lab.name,
         "epoch": epoch,
         "ageing_s": switch.ageing_s,
-        "mac_limit": MAC_LIMIT,
+        "mac_limit": switch.mac_limit,
         "vlans": {str(vid): name for name, vid in lab.vlans.items()},
+        "vlans_settings": switch.vlans.to_json(),
+        "mirrors": [mirror.to_json() for mirror in switch.mirrors],
+        "static": [station._asdict() for station in switch.static],
         "listen": _listen(lab, node, places),
         "ports": ports,
     }
@@ -99,17 +103,9 @@ def _listen(lab: Lab, node: str, places: Places) -> list[Config]:
 
 def _port(lab: Lab, end: End, port: Port, link: Link | None, places: Places) -> Config:
     blocked = link is not None and link.index in lab.blocked
-    made: Config = {
-        "name": port.name,
-        "mode": port.mode,
-        "pvid": port.pvid,
-        "allowed": vids.text(port.allowed),
-        "priority": port.priority,
-        "state": "blocked" if blocked else "forwarding",
-        "mtu": MTU,
-        "kind": "listen",
-        "peer": "",
-    }
+    made: Config = {"name": port.name, **port.settings.to_json(), "kind": "listen", "peer": ""}
+    if blocked:
+        made["state"] = "blocked"
     if link is not None:
         return made | _linked(lab, end, link, places)
     if port.tcp is not None:
@@ -117,6 +113,8 @@ def _port(lab: Lab, end: End, port: Port, link: Link | None, places: Places) -> 
     if port.qemu is not None:
         path = port.qemu.path or places.qemu_path(*end)
         return made | {"kind": "qemu", "peer": "a QEMU guest", "role": port.qemu.role, "path": path}
+    if port.plug is not None:
+        return made | row(port.plug, places.run_file)
     return made
 
 

@@ -9,18 +9,22 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .hosts import resolve_host
-from .lab import End, Host, Lab, Link, Switch
+from .lab import MAC_LIMIT, End, Host, Lab, Link, Switch
 from .mistake import LINKS, NODES, At, Finding, did_you_mean, listed, quoted
 from .model import LabFile, Node
 from .model import Link as FileLink
+from .port_settings import Vlans
 from .storage_rules import Gone, resolve_storage
-from .switchports import Vlans, clashing_listeners, resolve_ports
+from .switch_model import SwitchKeys
+from .switch_vlans import resolve_switch
+from .switchports import clashing_listeners, port_names, resolve_ports
 
 AGEING_S = 300  # IEEE 802.1Q-2022, table 8-6
 # node key -> the kind that it belongs to
 OWNER = {
     "ports": "switch",
     "ageing": "switch",
+    **dict.fromkeys(SwitchKeys.model_fields, "switch"),
     "addresses": "host",
     "mac": "host",
     "interfaces": "host",
@@ -36,6 +40,7 @@ class Pruned(NamedTuple):
     links: bool = False  # a link is gone
     kinds: bool = False  # defaults or kinds lost something
     storage: Gone = Gone(frozenset())  # names of storage that are gone
+    ways: frozenset[At] = frozenset()  # all of it, by the way to it
 
     def __bool__(self) -> bool:
         """Whether anything of the network is gone; what is said of it does not depend on the storage."""
@@ -45,7 +50,7 @@ class Pruned(NamedTuple):
 def resolve(file: LabFile, pruned: Pruned = Pruned()) -> tuple[Lab, list[Finding]]:  # noqa: B008 - a frozen value
     """The lab in `file` as far as it makes sense, and what does not."""
     findings: list[Finding] = []
-    vlans = Vlans(file.vlans, pruned.vlans, findings)
+    vlans = Vlans(file.vlans, pruned.vlans, findings, pruned.ways)
     nodes = {name: node or Node() for name, node in file.topology.nodes.items()}
     kinds = {name: _kind(file, name, node, pruned) for name, node in nodes.items()}
     for name, node in nodes.items():
@@ -57,8 +62,7 @@ def resolve(file: LabFile, pruned: Pruned = Pruned()) -> tuple[Lab, list[Finding
     switches = {}
     for name, node in nodes.items():
         if kinds[name] == "switch":
-            ports = resolve_ports(name, node, used, kinds, vlans, findings)
-            switches[name] = Switch(name, _ageing(file, node), ports)
+            switches[name] = _switch(file, name, node, used, kinds, vlans, findings)
     findings += clashing_listeners(switches)
     whole = not (pruned.links or link_findings)
     hosts: dict[str, Host] = {}
@@ -73,6 +77,24 @@ def resolve(file: LabFile, pruned: Pruned = Pruned()) -> tuple[Lab, list[Finding
     findings += wrong
     lab = Lab(file.name, file.description, dict(file.vlans), file.loops, switches, hosts, tuple(links), storage)
     return lab, findings
+
+
+def _switch(
+    file: LabFile,
+    name: str,
+    node: Node,
+    used: dict[End, Link],
+    kinds: dict[str, str],
+    vlans: Vlans,
+    findings: list[Finding],
+) -> Switch:
+    at: At = (*NODES, name)
+    parts = resolve_switch(node, port_names(name, node, used), at, vlans)
+    targets = frozenset(mirror.to_port for mirror in parts.mirrors)
+    whole = parts.vlans if parts.good else None
+    ports = resolve_ports(name, node, used, kinds, vlans, findings, whole, targets)
+    size = node.mac_table or MAC_LIMIT
+    return Switch(name, _ageing(file, node), ports, size, parts.vlans, parts.mirrors, parts.static)
 
 
 def _kind(file: LabFile, name: str, node: Node, pruned: Pruned) -> str:
@@ -95,9 +117,10 @@ def _foreign_keys(name: str, node: Node, kind: str) -> list[Finding]:
     found = []
     for key in OWNER:
         if key in node.model_fields_set and OWNER[key] != kind:
-            what = f"{key}: belongs to a {OWNER[key]}, and {quoted(name)} is a {kind}"
-            fix = "add kind: switch to the node" if OWNER[key] == "switch" and node.kind is None else f"remove {key}:"
-            found.append(Finding((*NODES, name, key), what, fix, key=True))
+            word = key.replace("_", "-")
+            what = f"{word}: belongs to a {OWNER[key]}, and {quoted(name)} is a {kind}"
+            fix = "add kind: switch to the node" if OWNER[key] == "switch" and node.kind is None else f"remove {word}:"
+            found.append(Finding((*NODES, name, word), what, fix, key=True))
     return found
 
 

@@ -69,12 +69,13 @@ def _keys_at(at: At) -> Iterable[str]:
     here: Any = LabFile
     for step in at:
         model = _model(here)
-        if model is not None and isinstance(step, str) and step in model.model_fields:
-            here = model.model_fields[step].annotation
+        fields = {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
+        if isinstance(step, str) and step in fields:
+            here = fields[step].annotation
         else:  # an item of a list, or a value of a dict: its type is the last argument
             here = typing.get_args(_bare(here))[-1]
     model = _model(here)
-    return list(model.model_fields) if model is not None else []
+    return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
 
 
 def _bare(kind: Any) -> Any:

@@ -1,100 +1,72 @@
-"""The ports of a switch: VLAN names -> VIDs, and what a port is that the file says little or nothing about.
+"""The ports of a switch: settings, who is behind them, and what a port is of which the file says nothing.
 
-Knows: the modes access and trunk, native VLANs, who may be behind a port. Refuses to know: where links lead further on.
+Knows: links and peers of ports. Refuses to know: what the keys of a port mean (`port_settings`), where links lead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from . import vids
+from netvirt.settings import VlanSettings
+
 from .lab import End, Link, Port, QemuPeer, Switch, TcpPeer
-from .mistake import At, Finding, did_you_mean, listed, quoted
+from .mistake import At, Finding, quoted
 from .model import Node
-from .model import Port as FilePort
+from .network_plugs import network_plug
+from .plugs import Plug, clashing, plug_of
+from .port_model import PEERS
+from .port_model import Port as FilePort
+from .port_settings import Vlans, settings
+from .ways import ways
 
-DEFAULT_VID = 1  # where everybody is whom nobody put elsewhere: IEEE 802.1Q-2022, 9.6
 
-
-class Vlans:
-    """The names of VLANs; looks one up and notes what is not there."""
-
-    def __init__(self, names: Mapping[str, int], gone: frozenset[str], findings: list[Finding]) -> None:
-        self._names = names
-        self._gone = gone
-        self._findings = findings
-        owner: dict[int, str] = {}
-        for name, vid in names.items():
-            if vid in owner:
-                what = f"VLANs {quoted(owner[vid])} and {quoted(name)} have the same ID {vid}"
-                findings.append(Finding(("vlans", name), what, "give each an ID of its own"))
-            owner.setdefault(vid, name)
-
-    def lookup(self, given: int | str, at: At) -> int:
-        """The VID for a name or an ID; 0 where there is none (the reason is noted then)."""
-        if isinstance(given, int):
-            return given
-        if given not in self._names and given not in self._gone:
-            known = (
-                f"add it to vlans:, or use one of {listed(self._names)}"
-                if self._names
-                else "add it to vlans: with its ID"
-            )
-            fix = did_you_mean(given, self._names, known)
-            self._findings.append(Finding(at, f"there is no VLAN {quoted(given)}", fix))
-        return self._names.get(given, 0)
-
-    def note(self, at: At, what: str, fix: str, key: bool = False) -> None:
-        self._findings.append(Finding(at, what, fix, key))
+def port_names(switch: str, node: Node, used: Iterable[End]) -> list[str]:
+    """The described ones in the file's order, then those that only links name."""
+    return list(dict.fromkeys([*node.ports, *(end.port for end in used if end.node == switch)]))
 
 
 def resolve_ports(
-    switch: str, node: Node, used: Mapping[End, Link], kinds: Mapping[str, str], vlans: Vlans, findings: list[Finding]
+    switch: str,
+    node: Node,
+    used: Mapping[End, Link],
+    kinds: Mapping[str, str],
+    vlans: Vlans,
+    findings: list[Finding],
+    whole: VlanSettings | None,
+    targets: frozenset[str],
 ) -> dict[str, Port]:
-    """The switch's ports by name: the described ones in the file's order, then those that only links name."""
-    linked = [end.port for end in used if end.node == switch]
+    """The switch's ports by name. whole: its VLANs, None if they are wrong; targets: destinations of its mirrors."""
     ports = {}
-    for name in dict.fromkeys([*node.ports, *linked]):
+    for index, name in enumerate(port_names(switch, node, used), 1):
         given = node.ports.get(name) or FilePort()
         at: At = ("topology", "nodes", switch, "ports", name)
         link = used.get(End(switch, name))
-        for key in ("qemu", "tcp"):
+        for key in PEERS:
             if link is not None and getattr(given, key) is not None:
                 what = f"port {switch}:{name} has {key}: and is an end of the link {link} too"
                 findings.append(Finding((*at, key), what, "remove one of the two", key=True))
         to_switch = given.tcp is not None or (link is not None and kinds.get(link.other(switch).node) == "switch")
-        ports[name] = _port(name, given, at, to_switch, vlans)
+        made = settings(given, at, to_switch, vlans, whole)
+        ports[name] = Port(
+            name,
+            made,
+            ways(made, whole or VlanSettings(), name in targets),
+            *_peers(given, switch, name, index, network_plug(given, made, vlans, at)),
+        )
     return ports
 
 
-def _port(name: str, given: FilePort, at: At, to_switch: bool, vlans: Vlans) -> Port:
-    asked = given.tcp
-    qemu = QemuPeer(given.qemu.role, given.qemu.path) if given.qemu else None
-    tcp = TcpPeer(asked.listen, asked.connect, asked.peer, asked.port or name) if asked else None
-    if given.trunk is not None:
-        allowed, native = _trunk(given, at, vlans)
-        return Port(name, "trunk", native, allowed, given.priority, qemu, tcp)
-    if given.access is None and to_switch:
-        return Port(name, "trunk", DEFAULT_VID, vids.ALL, given.priority, qemu, tcp)
-    vid = DEFAULT_VID if given.access is None else vlans.lookup(given.access, (*at, "access"))
-    return Port(name, "access", vid, frozenset((vid,)) if vid else frozenset(), given.priority, qemu, tcp)
-
-
-def _trunk(given: FilePort, at: At, vlans: Vlans) -> tuple[frozenset[int], int]:
-    if given.priority and given.native in (None, "none"):
-        what = "priority: is given to untagged frames, and this trunk takes none"
-        vlans.note((*at, "priority"), what, "add native:, or remove priority:", key=True)
-    allowed: set[int] = set()
-    for i, item in enumerate(given.trunk or ()):
-        several = vids.parse_range(item) if isinstance(item, str) else None
-        allowed |= several if several is not None else {vlans.lookup(item, (*at, "trunk", i))}
-    native = 0 if given.native in (None, "none") else vlans.lookup(given.native or 0, (*at, "native"))
-    allowed = (allowed | {native}) - {0}
-    return (vids.ALL if len(allowed) == len(vids.ALL) else frozenset(allowed)), native
+def _peers(
+    given: FilePort, switch: str, name: str, index: int, network: Plug | None
+) -> tuple[QemuPeer | None, TcpPeer | None, Plug | None]:
+    """At most one of them."""
+    asked, plug = given.tcp, network or plug_of(given, switch, name, index)
+    qemu = QemuPeer(given.qemu.role, given.qemu.path) if given.qemu and plug is None else None
+    return qemu, TcpPeer(asked.listen, asked.connect, asked.peer, asked.port or name) if asked else None, plug
 
 
 def clashing_listeners(switches: Mapping[str, Switch]) -> list[Finding]:
-    """Two switches cannot listen at one TCP address; two ports of one switch can."""
+    """Two switches cannot listen at one TCP address, two ports of one switch can; and what holds for other plugs."""
     owner: dict[str, str] = {}
     found = []
     for switch in switches.values():
@@ -106,4 +78,5 @@ def clashing_listeners(switches: Mapping[str, Switch]) -> list[Finding]:
                 at: At = ("topology", "nodes", switch.name, "ports", port.name, "tcp", "listen")
                 what = f"{quoted(port.tcp.listen)} is taken by {quoted(first)} already"
                 found.append(Finding(at, what, "use another TCP port"))
-    return found
+    plugs = {(s.name, p.name): p.plug for s in switches.values() for p in s.ports.values() if p.plug is not None}
+    return [*found, *clashing(plugs)]

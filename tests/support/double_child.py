@@ -1,6 +1,6 @@
 """A child for tests of supervision: it has switchd's command line and control socket, and no network.
 
-Its configuration may hold `refuse` (a sentence), `die` (end at once), and `dark` (ports without carrier).
+Its configuration may hold `refuse` (a sentence), a VLAN of that name, `die` (end at once), and `dark` (ports without carrier).
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ config: dict[str, Any] = {}
 def configure(args: dict[str, Any], reply: Reply) -> None:
     if "refuse" in args["config"]:
         raise UserError(args["config"]["refuse"])
+    if "refuse" in args["config"].get("vlans", {}).values():
+        raise UserError("a VLAN of this name is refused")
     if args["config"].get("die"):
         print("dying as told", file=sys.stderr, flush=True)
         os._exit(3)

@@ -12,6 +12,7 @@ from daemons.lab import loader, plan
 from daemons.lab.actions import Action
 from daemons.lab.lab import Lab, Link
 from daemons.lab.vids import ALL, parse_range, text
+from netvirt.settings import PortSettings
 
 KEY = "a" * 40
 
@@ -24,6 +25,9 @@ class Somewhere:
 
     def qemu_path(self, node: str, port: str) -> str:
         return f"/run/{node}-{port}.qemu"
+
+    def run_file(self, name: str) -> str:
+        return f"/run/{name}"
 
     def tcp_endpoint(self, link: Link) -> str:
         return f"tcp://127.0.0.1:{40000 + link.index}"
@@ -55,10 +59,13 @@ def test_a_switch() -> None:
         "ageing_s": 300,
         "mac_limit": 16384,
         "vlans": {"10": "office", "20": "lab"},
+        "vlans_settings": {"shared": False, "private": [], "limits": [], "remote": ""},
+        "mirrors": [],
+        "static": [],
         "listen": [{"endpoint": "ipc:///run/s1.zmq"}],
     }
     made = ports(config)
-    common = {"priority": 0, "state": "forwarding", "mtu": 9216}
+    common = {key: value for key, value in PortSettings().to_json().items() if key not in ("mode", "pvid", "allowed")}
     access = {"mode": "access", "pvid": 10, "allowed": "10", **common}
     trunk = {"mode": "trunk", "pvid": 0, "allowed": "10,20", **common}
     guest = {"kind": "qemu", "role": "dial", "peer": "a QEMU guest"}

@@ -123,7 +123,7 @@ def test_every_port_of_the_table_is_one(folder: Path) -> None:
     rows = table("## A port is")
     snippets = [re.findall(r"`([^`]+)`", first) for first, _ in rows]
     ports = [found[0] for found in snippets]
-    assert len(ports) == 5 and all(len(found) == 1 for found in snippets)
+    assert all(len(found) == 1 for found in snippets)
     lines = "\n".join(f"        {port}" for port in ports)
     (folder / "table.fab.yml").write_text(
         f"name: table\nvlans: {{office: 10}}\ntopology:\n  nodes:\n    s1:\n      kind: switch\n      ports:\n{lines}\n"
@@ -132,10 +132,55 @@ def test_every_port_of_the_table_is_one(folder: Path) -> None:
     )
     assert "2 switches, 1 hosts, 2 links: ok" in vfab("validate", "table.fab.yml").out
     names = {port.partition(":")[0] for port in ports}
-    assert names == {"eth1", "eth9", "eth5", "eth6", "up"}
+    assert {"eth1", "eth9", "eth5", "eth6", "eth7", "eth8", "eth10", "up"} <= names and len(names) == len(ports)
     for _, words in rows:  # what a cell says in passing has to be right as well
         for key in re.findall(r"`(\w+): ?\w+`", words):
             assert f'"{key}"' in vfab("schema").out, key
+
+
+def test_every_setting_of_a_port_is_one(folder: Path) -> None:
+    rows = table("## And all of 802.1Q")
+    ports = [re.findall(r"`([^`]+)`", keys)[0] for keys, _ in rows]
+    assert len(ports) == len(rows) == 8
+    sentence = " ".join(TEXT.partition("A switch itself has ")[2].partition("\n## ")[0].split())
+    keys = re.findall(r"`([\w-]+: [^`]+)`", sentence)
+    static, mirror = "static: [{mac, vlan, port}]", "mirrors: {tap: {both: [eth1], to: eth8}}"
+    assert static in keys and mirror in keys and "remote-span: [900]" in keys
+    keys[keys.index(static)] = "static: [{mac: 02:00:00:00:00:07, vlan: office, port: eth1}]"
+    lines = [f"      {key}" for key in keys if "-" in key.partition(":")[0] or key.startswith(("static", "mirrors"))]
+    lines += ["      ports:", "        eth1: {access: 10}", "        eth8: {access: 10}"]
+    lines += [f"        p{i}: {port}" for i, port in enumerate(ports)]
+    head = "name: table\nvlans: {office: 10}\ntopology:\n  nodes:\n    s1:\n      kind: switch\n"
+    (folder / "table.fab.yml").write_text(head + "\n".join(lines) + "\n")
+    assert len(lines) == 7 + 3 + 8
+    assert "1 switches, 0 hosts, 0 links: ok" in vfab("validate", "table.fab.yml").out
+
+
+def test_changes_work_as_they_stand(folder: Path) -> None:
+    (folder / "mine.fab.yml").write_text(block("yaml"))
+    vfab("up", "mine.fab.yml")
+    told = {line: run("sh", "-c", line).out for line in block("shell").splitlines()}
+    said = {words.split("#")[0].strip(): out for words, out in told.items()}
+    assert "s1:eth2 pvid: 20 -> 10" in said["vfab port set s1:eth2 access=office"]
+    assert "s1:eth6 pvid: 10 -> 30" in said["vfab vlan add 30 --name guests s1:eth9 s2:eth9 s1:eth6:untagged"]
+    assert "s2:eth9 allowed: 1-4094 -> 1,10,20,30" in said["vfab status"]
+    assert re.search(r"^h2 +o +\.? *o", said["vfab pingall"], re.MULTILINE), "h2 reaches h1 and h3"
+    assert "took back s1:eth2 pvid: 10 -> 20" in said["vfab up mine.fab.yml"]
+    assert vfab("status", "--json").json["changed"] == []
+
+
+def test_a_program_moves_a_station_into_its_vlan(folder: Path) -> None:
+    (folder / "mine.fab.yml").write_text(block("yaml").replace("eth6: {", "eth7: {access: lab}, eth6: {"))
+    vfab("up", "mine.fab.yml")
+    process = subprocess.Popen([sys.executable, "-c", block("python3")], stdout=subprocess.PIPE, text=True)
+    (mac,) = set(re.findall(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", block("python3")))
+    endpoint = re.findall(r"ipc://[^'\"]+", vfab("attach", "s1:eth7").out)[0]
+    with Nic.connect(endpoint, mac=mac) as nic:
+        nic.send(b"\xff" * 6 + bytes.fromhex(mac.replace(":", "")) + b"\x88\xb5" + bytes(50))
+        said, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0 and said == "s1:eth7 pvid: 20 -> 30\n"
+    rows = {row["vids"]: row for row in vfab("vlan", "show", "s1", "--json").json}
+    assert rows["30"]["untagged"] == ["eth7"] and rows["30"]["tagged"] == ["eth9"]
 
 
 def test_loops_block_is_what_the_readme_says(folder: Path) -> None:
@@ -160,6 +205,9 @@ def test_every_command_that_is_named_exists_with_its_options() -> None:
     for verb, *words in named:
         assert verb in VERBS, verb
         helped = vfab(verb, "--help").out
+        if words and words[0].isalpha() and re.search(rf"^ +{words[0]} ", helped, re.MULTILINE):
+            # a verb with words of its own below it
+            helped += vfab(verb, words[0], "--help").out
         for option in (word for word in words if word.startswith("-") and word != "-"):
             assert re.search(rf"(^|[ \[,]){re.escape(option)}\b", helped), f"vfab {verb} has no {option}"
 

@@ -24,6 +24,10 @@ def run(options: argparse.Namespace) -> int:
     if options.ports:
         print()
         print(ports(value))
+    changed = value.get("changed", [])
+    if changed:
+        print("\nChanged since the file (vfab up takes it back):")
+        print("\n".join(f"  {change['text']}" for change in changed))
     for problem in problems:
         warn(problem)
     return 1 if problems else 0

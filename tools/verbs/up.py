@@ -56,8 +56,10 @@ def _shown(value: dict[str, Any], options: argparse.Namespace, seconds: float) -
         warn(warning)
     if options.dry_run:
         _print_actions(value["actions"])
+        _print_taken_back(value, "would take back")
         return 0
     print(report(value))
+    _print_taken_back(value, "took back")
     for problem in problems:
         warn(problem)
     if not value["actions"]:
@@ -69,6 +71,12 @@ def _shown(value: dict[str, Any], options: argparse.Namespace, seconds: float) -
 
 def _print_actions(actions: list[dict[str, str]]) -> None:
     print("\n".join(action["text"] for action in actions) or "Nothing to do: the lab is what its file says.")
+
+
+def _print_taken_back(value: dict[str, Any], verb: str) -> None:
+    """Changes of the running lab that the file does not say."""
+    for change in value.get("taken_back", ()):
+        print(f"{verb} {change['text']}")
 
 
 def _dry(paths: LabPaths, file: str, as_json: bool) -> int:
