@@ -13,13 +13,14 @@ import socket
 from typing import NamedTuple
 
 from daemons.errors import UserError
-from daemons.lab.domains import expected_reach
+from daemons.lab.domains import doubtful_reach, expected_reach
 from daemons.lab.lab import Lab, Link
 from daemons.lab.loader import load
 from daemons.lab.mistake import LabError
 from daemons.lab.plan import host_config, switch_configs
 from daemons.lab.storage_plan import pool_configs
 from daemons.paths import LabPaths, data_folder, keys_folder, lab_id, state_root
+from daemons.reaching import rows
 from daemons.state import Desired, StateStore
 from netvirt.ports import curve
 from netvirt.ports.errors import PortError
@@ -55,6 +56,9 @@ class LocalPlaces:
 
     def qemu_path(self, node: str, port: str) -> str:
         return self._paths.qemu(node, port)
+
+    def run_file(self, name: str) -> str:
+        return self._paths.socket(name)
 
     def member(self, path: str) -> str:
         """Relative to the lab file; of an example lab, which is a part of the program, to a folder for user data."""
@@ -120,7 +124,8 @@ def draw(file: str, paths: LabPaths, store: StateStore | None, dry: bool = False
         raise UserError(str(error)) from None
     except OSError as error:
         raise UserError(f"{file}: {error.filename or 'cannot make the plan'}: {error.strerror or error}") from None
-    remembered = {"name": lab.name, "file": str(loaded.path), "reach": json.dumps(_reach(lab))}
+    remembered = {"name": lab.name, "file": str(loaded.path), "reach": json.dumps(rows(expected_reach(lab))),
+                  "unsure": json.dumps(rows(doubtful_reach(lab)))}  # fmt: skip
     return Blueprint(nodes, remembered, [*map(str, loaded.warnings), *places.warnings])
 
 
@@ -131,8 +136,3 @@ def _nodes(lab: Lab, places: LocalPlaces) -> dict[str, Desired]:
         nodes["hostd"] = Desired("hostd", host_config(lab, places, 0))
     nodes.update({name: Desired("stord", config) for name, config in pool_configs(lab, places, 0).items()})
     return nodes
-
-
-def _reach(lab: Lab) -> list[list[object]]:
-    """[from, to, [addresses of `to` that must answer]] for every pair that must reach each other."""
-    return [[source, target, list(addresses)] for (source, target), addresses in expected_reach(lab).items()]

@@ -168,7 +168,8 @@ class LabPaths:
         _folder(self.state)
         _folder(self.logs)
 
-    def _socket(self, name: str) -> str:
+    def socket(self, name: str) -> str:
+        """A socket of that name in the run folder. Raises PathError if its path would be too long."""
         path = os.path.join(self.run, name)
         size = len(os.fsencode(path))
         if size > MAX_SOCKET_PATH:
@@ -180,19 +181,19 @@ class LabPaths:
 
     def control(self, node: str) -> str:
         """The control socket of a node, or of `fabricd`."""
-        return self._socket(f"{node}.ctl")
+        return self.socket(f"{node}.ctl")
 
     def zmq(self, node: str) -> str:
         """The socket file on which a switch listens for links."""
-        return self._socket(f"{node}.zmq")
+        return self.socket(f"{node}.zmq")
 
     def qemu(self, node: str, port: str) -> str:
         """The unix socket of a port of kind qemu."""
-        return self._socket(f"{node}-{port}.qemu")
+        return self.socket(f"{node}-{port}.qemu")
 
     def nbd(self, pool: str, lun: str) -> str:
         """The unix socket on which a LUN is offered."""
-        return self._socket(f"{pool}-{lun}.nbd")
+        return self.socket(f"{pool}-{lun}.nbd")
 
     def lock(self, node: str) -> str:
         """The lock file that a node, or fabricd, holds while it lives."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from daemons import datagram_ports, linux_ports, network_ports
 from daemons.errors import UserError
 from netvirt.dataplane.queue import Queue
 from netvirt.ports import Loop, Port
@@ -18,7 +19,10 @@ from netvirt.ports.zmq import ZmqDialer
 from netvirt.ports.zmq_listener import ListenPort, ZmqListener
 
 # What a driver is made of: if any of these changes, the port gets a new one; all else changes under a running driver.
-DRIVER_KEYS = ("kind", "endpoint", "key_file", "role", "path", "allow", "peer")
+DRIVER_KEYS = (
+    "kind", "endpoint", "key_file", "role", "path", "allow", "peer",
+    *linux_ports.KEYS, *datagram_ports.KEYS, *network_ports.KEYS,
+)  # fmt: skip
 
 
 class Wiring(NamedTuple):
@@ -90,6 +94,13 @@ KINDS: dict[str, Callable[[Wiring, dict[str, Any], Queue, Receive, CarrierChange
     "listen": _listen,
     "dial": _dial,
     "qemu": _qemu,
+    "tap": linux_ports.tap,
+    "packet": linux_ports.packet,
+    "udp": datagram_ports.udp,
+    "dgram": datagram_ports.dgram,
+    "vde": datagram_ports.vde,
+    "websocket": network_ports.websocket,
+    "vxlan": network_ports.vxlan,
 }
 
 
@@ -103,4 +114,4 @@ def make_driver(w: Wiring, port: dict[str, Any], queue: Queue, receive: Receive,
 
 def driver_values(port: dict[str, Any]) -> tuple[Any, ...]:
     """What the port's driver depends on, to compare."""
-    return tuple(repr(port.get(key)) for key in DRIVER_KEYS)
+    return tuple(repr(port.get(key)) for key in (*DRIVER_KEYS, *network_ports.KEYS_OF.get(port["kind"], ())))

@@ -97,10 +97,15 @@ def files() -> Finding:
     return Finding("ok", f"open files: {soft} now, up to {'any number' if hard == resource.RLIM_INFINITY else hard}")
 
 
-def privileges() -> Finding:
+def _capabilities() -> list[str]:
+    """Those that some ports need and this process has."""
     with open("/proc/self/status") as status:
         effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
-    names = [name for bit, name in ((12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")) if effective >> bit & 1]
+    return [name for bit, name in ((12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")) if effective >> bit & 1]
+
+
+def privileges() -> Finding:
+    names = _capabilities()
     who = f"user {os.getuid()}"
     return Finding("ok", f"{who} with {', '.join(names)}" if names else f"{who}; labs need no privileges")
 
@@ -128,7 +133,18 @@ def tun() -> Finding:
     except OSError as error:
         return Finding("warn", f"/dev/net/tun: {error.strerror}; TAP ports cannot be used, all others can")
     os.close(fd)
-    return Finding("ok", "/dev/net/tun opens; TAP ports also need CAP_NET_ADMIN or a user namespace")
+    if "CAP_NET_ADMIN" in _capabilities():
+        return Finding("ok", "/dev/net/tun opens and CAP_NET_ADMIN is here: TAP ports can make their TAPs")
+    other = "use tap: listen with vfab plug in a user namespace, or a TAP that root makes for you"
+    return Finding("warn", f"/dev/net/tun opens, but without CAP_NET_ADMIN no port can make a TAP; {other}")
+
+
+def packet() -> Finding:
+    if "CAP_NET_RAW" in _capabilities():
+        return Finding("ok", "CAP_NET_RAW is here: packet ports can use interfaces of this machine")
+    return Finding(
+        "warn", "without CAP_NET_RAW no packet port can use an interface of this machine; all others can be used"
+    )
 
 
 def kvm() -> Finding:
@@ -169,6 +185,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "privileges": privileges,
     "namespaces": namespaces,
     "tun": tun,
+    "packet ports": packet,
     "kvm": kvm,
     "qemu": _tool(("qemu-system-x86_64", "qemu-system-aarch64", "qemu-kvm"), "virtual machines"),
     "tshark": _tool(("tshark", "wireshark"), "looking into captures"),

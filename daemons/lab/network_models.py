@@ -59,6 +59,19 @@ def _origin(value: Any) -> str:
     return text
 
 
+def _remotes(value: Any) -> Any:
+    value = [value] if isinstance(value, str) else value
+    if not isinstance(value, list) or not value:
+        raise wrong("this tunnel leads nowhere", "list the other ends under remotes:, like [10.0.0.2, 10.0.0.3]")
+    return value
+
+
+def _vnis(value: Any) -> Any:
+    if not isinstance(value, dict) or not value:
+        raise wrong("this tunnel carries no VLAN", "give each VLAN its VNI, like {10: 1010, office: 1020}")
+    return value
+
+
 End = Annotated[
     str, PlainValidator(_end), WithJsonSchema({"type": "string", "examples": ["10.0.0.2", "[fd00::2]:4789"]})
 ]
@@ -96,10 +109,10 @@ class Vxlan(NetworkModel):
     """A VXLAN tunnel end point (RFC 7348): VLANs of this port are VNIs at the remotes."""
 
     local: End = Field(description="our end: an IP address of this machine, with a UDP port if it is not 4789")
-    remotes: Annotated[list[End], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = Field(
-        min_length=1, max_length=MOST_REMOTES, description="the other ends; nobody else is believed"
+    remotes: Annotated[list[End], BeforeValidator(_remotes)] = Field(
+        max_length=MOST_REMOTES, description="the other ends; nobody else is believed"
     )
-    vnis: dict[VlanKey, Vni] = Field(min_length=1, description="VLAN, by name or ID: its VNI")
+    vnis: Annotated[dict[VlanKey, Vni], BeforeValidator(_vnis)] = Field(description="VLAN, by name or ID: its VNI")
     ageing: Seconds = Field(default=300, description="seconds after which a station behind a remote is forgotten")
     inner_tags: bool = Field(
         default=False, description="frames with a tag inside may pass (RFC 7348 clause 6.1 would drop them)"

@@ -121,7 +121,7 @@ class Port(Model):
         description="dot1q-tunnel port: what comes in, tags and all, is carried in this VLAN and goes out as it came",
     )
     customer: Customers | None = Field(
-        default=None, description="of a tunnel: the customer's VLANs that pass, both ways (untagged: frames without a tag)"
+        default=None, description="of a tunnel: customer VLANs that pass, both ways (untagged: frames without a tag)"
     )
     untagged: Vlans | None = Field(
         default=None, description="of a trunk: the VLANs that go out untagged, in place of the native one"

@@ -7,7 +7,7 @@ Refuses to know: VLANs, MAC addresses, which switch it serves.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Timer(Protocol):
@@ -66,6 +66,13 @@ class Queue(Protocol):
         ...
 
 
+@runtime_checkable
+class Cabled(Protocol):
+    """A driver whose peer can be told that its cable is out."""
+
+    def set_link(self, up: bool) -> None: ...
+
+
 class Port(Protocol):
     """A driver. It is built with (loop, queue, receive, carrier_changed, ...) and calls
 
@@ -74,6 +81,10 @@ class Port(Protocol):
     - `carrier_changed(up)` when its peer comes or goes.
 
     A slow, stopped or dead peer costs counted drops in its own queue and nothing else.
+
+    It may have: `offload`, the frames that it takes with their virtio-net header (bits of TUNSETOFFLOAD; looked at when
+    carrier comes up); `wire`, its compiled half for a shortcut (wire.pxd); `mtu` and `speed_mbit` of the peer's
+    interface, 0 = unknown; and be `Cabled`.
     """
 
     kind: str

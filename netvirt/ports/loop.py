@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 Callback = Callable[[], None]
+Poll = Callable[[float], list[tuple[int, int]]]
 
 # zmq.h: the numbers are part of libzmq's ABI. Naming them here keeps pyzmq out of daemons without ZeroMQ sockets.
 ZMQ_FD = 14
@@ -83,6 +84,7 @@ class Loop:
         self._wakeup: tuple[int, int] | None = None
         self._stopped = False
         self.after_round: Callback | None = None
+        self._poll: Poll = self._epoll.poll
         self.slept = True
         self.rounds = 0
         self.mistakes = 0
@@ -257,7 +259,7 @@ class Loop:
             self._settle()
         wait = self._wait(timeout)
         self.slept = wait != 0
-        for fd, mask in self._epoll.poll(wait):
+        for fd, mask in self._poll(wait):
             watch = self._watches.get(fd)
             if watch is None:
                 continue  # ended by an earlier callback of this round
@@ -294,6 +296,13 @@ class Loop:
                 print(f"internal error number {self.mistakes}, in {name}; going on", file=sys.stderr)
                 sys.__excepthook__(*sys.exc_info())
                 sys.stderr.flush()
+
+    def wait_with(self, poll: Poll | None) -> None:
+        """Let `poll(seconds)` wait in place of epoll.poll() and return what that would; None: epoll again.
+
+        It has the descriptor from `fileno()`, and may serve some of what is ready by itself (see shortcut.pyx).
+        """
+        self._poll = poll or self._epoll.poll
 
     def fileno(self) -> int:
         """Readable when a round would have something to do (timers and ZeroMQ's swallowed edges not counted)."""

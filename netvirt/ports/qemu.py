@@ -9,21 +9,17 @@ QEMU 7.2 never dials again by itself, so the form to hand out is QEMU as server 
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import socket
-import stat
 from collections.abc import Callable
 from typing import Final, Literal
 
 from netvirt.ports import Loop, Queue, Timer
-from netvirt.ports.errors import PortError
 from netvirt.ports.qemu_stream import Decoder, Encoder
+from netvirt.ports.unixpath import Made, bind, check_path, unix_socket, unlink
 
 Role = Literal["dial", "listen"]
 
-MAX_PATH: Final = 107  # sockaddr_un has 108 bytes, one of them the final NUL
 _BACKLOG: Final = 4
 # Out of descriptors or memory: the connection stays in the backlog, so accept would be called again at once, for ever.
 _ACCEPT_PAUSE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -51,7 +47,7 @@ class QemuPort:
         retry_min: float = 0.1,
         retry_max: float = 1.0,
     ) -> None:
-        _check_path(path)
+        check_path(path)
         self.carrier = False
         self._loop = loop
         self._path = path
@@ -65,7 +61,7 @@ class QemuPort:
         self._timer: Timer | None = None
         self._stream: socket.socket | None = None
         self._listener: socket.socket | None = None
-        self._bound: tuple[int, int] | None = None
+        self._bound: Made | None = None
         self._blocked = False
         self._since = 0
         self._decoder = Decoder()
@@ -106,7 +102,8 @@ class QemuPort:
             self._loop.reader(self._listener.fileno(), None)
             self._listener.close()
             self._listener = None
-            self._unlink()
+            unlink(self._path, self._bound)
+            self._bound = None
         self._drop_stream()
 
     def statistics(self) -> dict[str, int | str]:
@@ -201,18 +198,13 @@ class QemuPort:
     # --- role "listen"
 
     def _listen(self) -> None:
-        _remove_stale(self._path)
         listener = _stream_socket()
         try:
-            # The kernel makes the file with the socket's own mode: so it is never open to others, not for a moment.
-            os.fchmod(listener.fileno(), 0o600)
-            listener.bind(self._path)
+            self._bound = bind(listener, self._path)
             listener.listen(_BACKLOG)
-        except OSError as error:
+        except OSError:
             listener.close()
-            raise PortError(f"cannot listen on {self._path}: {error.strerror}; check the folder") from None
-        made = os.stat(self._path)
-        self._bound = (made.st_dev, made.st_ino)
+            raise
         self._listener = listener
         self._loop.reader(listener.fileno(), self._accept)
 
@@ -238,52 +230,10 @@ class QemuPort:
         if self._listener is not None:
             self._loop.reader(self._listener.fileno(), self._accept)
 
-    def _unlink(self) -> None:
-        """Somebody may have put another socket in our place: that one stays."""
-        try:
-            found = os.lstat(self._path)
-            if (found.st_dev, found.st_ino) == self._bound:
-                os.unlink(self._path)
-        except FileNotFoundError:
-            pass
-        self._bound = None
-
 
 def _stream_socket() -> socket.socket:
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    return unix_socket(socket.SOCK_STREAM)
 
 
 def _name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, "error").lower()
-
-
-def _check_path(path: str) -> None:
-    size = len(os.fsencode(path))
-    if size > MAX_PATH:
-        raise PortError(f"the socket path {path} has {size} bytes, Linux allows {MAX_PATH}; use a shorter folder")
-    if not path or "\0" in path:
-        raise PortError(f"{path!r} is no path for a socket; give a file name")
-
-
-def _remove_stale(path: str) -> None:
-    """Removes a socket file that nobody listens behind. Raises PortError if it is in use, or no socket at all."""
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return  # nothing there; whatever else is wrong, bind says it better
-    if not stat.S_ISSOCK(mode):
-        raise PortError(f"{path} exists and is no socket; remove it or choose another path")
-    probe = _stream_socket()
-    try:
-        probe.connect(path)
-    except ConnectionRefusedError:
-        with contextlib.suppress(OSError):  # then bind finds it in use, and says so
-            os.unlink(path)
-    except BlockingIOError:  # a full backlog: somebody is there
-        raise PortError(f"somebody listens on {path} already; end it or choose another path") from None
-    except OSError as error:
-        raise PortError(f"cannot use {path}: {error.strerror}") from None
-    else:
-        raise PortError(f"somebody listens on {path} already; end it or choose another path")
-    finally:
-        probe.close()

@@ -1,6 +1,6 @@
 """One host of a Room: does what it is told in its namespace. The descriptor is a unix stream socket, lines of JSON.
 
-    python -m tests.support.room_child DESCRIPTOR
+python -m tests.support.room_child DESCRIPTOR
 """
 
 from __future__ import annotations

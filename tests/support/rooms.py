@@ -67,7 +67,15 @@ class Host:
         self.room, self.interface, self.address, self.mtu = room, interface, address, mtu
         self._control, theirs = socket.socketpair()
         self._control.settimeout(SECONDS)
-        command = [*room.inside, "unshare", "-n", sys.executable, "-m", "tests.support.room_child", str(theirs.fileno())]
+        command = [
+            *room.inside,
+            "unshare",
+            "-n",
+            sys.executable,
+            "-m",
+            "tests.support.room_child",
+            str(theirs.fileno()),
+        ]
         self._process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
         theirs.close()
         self._answers = self._control.makefile("r")

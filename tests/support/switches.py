@@ -33,8 +33,11 @@ def port(name: str, **more: Any) -> dict[str, Any]:
 class Switch:
     """One switchd, and a connection to it."""
 
-    def __init__(self, folder: Path, name: str, ports: list[dict[str, Any]], epoch: int = 1) -> None:
+    def __init__(
+        self, folder: Path, name: str, ports: list[dict[str, Any]], epoch: int = 1, inside: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
+        self.inside = inside  # a command that runs another one, such as nsenter
         self.folder = folder
         self.url = f"ipc://{folder}/{name}.zmq"
         self.lock = f"{folder}/{name}.lock"
@@ -48,7 +51,7 @@ class Switch:
     def start(self) -> None:
         path = f"{self.folder}/{self.name}.ctl"
         with listen(path) as control:
-            argv = (*ARGV, "--name", self.name, "--lock", self.lock)
+            argv = (*self.inside, *ARGV, "--name", self.name, "--lock", self.lock)
             self.process = self.launcher.start(argv, str(self.log), control)
         self.ended = False
         self.launcher.watch(self.process, self._ended)

@@ -1,102 +1,111 @@
 """TAP to TAP in two namespaces through one switchd, beside other switches and the bare loop. Rows net/tap/*.
 
-Knows: how each switch gets two interfaces, one in each namespace, and what is sent between them.
-Refuses to know: what a row is (rows), how switchd is started (rig).
-
-Needs CAP_NET_ADMIN, ip, cc, iperf3 and ping; a switch that is not installed is left out and said so.
+Knows: what is sent and how it is counted. Refuses to know: how a switch is started (tap_switches), rows.
+Needs CAP_NET_ADMIN, ip, cc, iperf3 and ping; a switch that is not installed is left out, and said so.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
 import os
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tools.bench.rig import Folder, SwitchRig
+from tools.bench.rig import Folder
 from tools.bench.rows import Row, make_row
+from tools.bench.tap_switches import ADDRESSES, NAMES, SPACES, SWITCHES, inside, missing, process, run, spaces
 
 RUNS = 3
 SECONDS = 3
-PINGS = 300
-TOOLS = Path(__file__).parent / "tap_tools.c"
-A, B = "vfbenchA", "vfbenchB"
-FIRST, SECOND = "10.8.0.1", "10.8.0.2"
-ROWS = ("tcp-offload", "tcp-plain", "frames", "ping")
-_OVS_SETUP = ("-- set bridge br0 datapath_type=netdev",)
+PINGS = 200
+SOURCE = Path(__file__).parent / "tap_tools.c"
+NEEDED = ("ip", "cc", "iperf3", "ping")
+FIRST, SECOND = SPACES
 
 
-def _run(*words: str, seconds: float = 30, check: bool = True) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, check=False)
-    if check and done.returncode:
-        raise RuntimeError(f"{' '.join(words)} failed: {done.stderr.strip()[-300:]}")
-    return done.stdout
+def _tcp(folder: str, tools: str) -> float:
+    """Gbit/s that arrive."""
+    serve = ("ip", "netns", "exec", SECOND, "iperf3", "-s", "--forceflush")
+    with process(folder, *serve, ready="Server listening"):
+        words = ("iperf3", "-c", ADDRESSES[1], "-t", str(SECONDS), "-J")
+        answer = json.loads(inside(FIRST, *words, seconds=SECONDS + 20))
+    return float(answer["end"]["sum_received"]["bits_per_second"]) / 1e9
 
 
-def _inside(space: str, *words: str, seconds: float = 30, check: bool = True) -> str:
-    return _run("ip", "netns", "exec", space, *words, seconds=seconds, check=check)
+def _frames(folder: str, tools: str) -> float:
+    """Thousands of 60-byte frames a second that arrive."""
+    found = re.search(r"link/ether (\S+)", inside(SECOND, "ip", "link", "show", NAMES[1]))
+    assert found is not None
+    before = _arrived()
+    sent = json.loads(inside(FIRST, tools, "blast", NAMES[0], found[1], str(SECONDS), seconds=SECONDS + 20))
+    while _arrived() != (now := _arrived()):
+        time.sleep(0.02)
+    return (now - before) / float(sent["seconds"]) / 1e3
 
 
-class Server:
-    """A process that runs until the block is left, its output in a file."""
+def _arrived() -> int:
+    show = json.loads(inside(SECOND, "ip", "-s", "-j", "link", "show", NAMES[1]))
+    return int(show[0]["stats64"]["rx"]["packets"])
 
-    def __init__(self, folder: str, *argv: str, ready: str = "") -> None:
-        self._log = os.path.join(folder, f"server-{len(os.listdir(folder))}.log")
-        with open(self._log, "wb") as output:
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+def _ping(folder: str, tools: str) -> float:
+    """Milliseconds there and back, the median."""
+    words = ("ping", "-c", str(PINGS), "-i", "0.02", ADDRESSES[1])
+    return statistics.median(map(float, re.findall(r"time=([\d.]+)", inside(FIRST, *words, seconds=60))))
+
+
+# Row: unit, with offload, how it is measured.
+MEASURES: dict[str, tuple[str, bool, Callable[[str, str], float]]] = {
+    "tcp-offload": ("Gbit/s", True, _tcp),
+    "tcp-plain": ("Gbit/s", False, _tcp),
+    "60B-frames": ("kframes/s", True, _frames),
+    "ping": ("ms", True, _ping),
+}
+
+
+def _once(folder: str, tools: str, name: str, measure: str) -> float:
+    _, offload, how = MEASURES[measure]
+    with spaces(), SWITCHES[name][0](folder, tools, offload):
         deadline = time.monotonic() + 10
-        while ready and ready not in Path(self._log).read_text(errors="replace"):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{argv[0]} did not start: {Path(self._log).read_text(errors='replace')[-300:]}")
-            time.sleep(0.01)
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(5)
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        while True:  # until the switch, and both stacks, have learned who is where
+            try:
+                inside(FIRST, "ping", "-c", "1", "-W", "1", ADDRESSES[1])
+                break
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+        return how(folder, tools)
 
 
-# Each switch: a context in which two interfaces (tpa, tpb) are there, one in each namespace, with frames between them.
+def _names() -> list[str]:
+    absent = [program for program in NEEDED if shutil.which(program) is None]
+    if os.geteuid() or absent:
+        print(f"net/tap is left out: it needs root and {', '.join(absent or NEEDED)}", file=sys.stderr)
+        return []
+    for name in SWITCHES:
+        if missing(name):
+            print(f"net/tap without {name}: {missing(name)} is not installed", file=sys.stderr)
+    return [name for name in SWITCHES if not missing(name)]
 
 
-def _settle(first: str = "tpa", second: str = "tpb") -> None:
-    """Each interface into its namespace, with its address, up."""
-    for name, space, address in ((first, A, FIRST), (second, B, SECOND)):
-        _run("ip", "link", "set", name, "netns", space)
-        _inside(space, "ip", "address", "add", f"{address}/24", "dev", name)
-        _inside(space, "ip", "link", "set", name, "up")
-        _inside(space, "ip", "link", "set", "lo", "up")
-
-
-@contextlib.contextmanager
-def ours(folder: str, tools: str, offload: bool) -> Iterator[None]:
-    """switchd with two TAP ports."""
-    ports = [
-        {"name": f"eth{n}", "mode": "access", "pvid": 10, "allowed": "10", "kind": "tap", "device": name,
-         "create": True, "offload": offload}
-        for n, name in ((1, "tpa"), (2, "tpb"))
-    ]  # fmt: skip
-    with Folder() as own, SwitchRig(own, listed=ports):
-        _settle()
-        yield
-
-
-@contextlib.contextmanager
-def bare(folder: str, tools: str, offload: bool) -> Iterator[None]:
-    with Server(folder, tools, "loop", str(int(offload)), "tpa", "tpb", ready="ready"):
-        _settle()
-        yield
+def rows() -> Iterator[Row]:
+    names = _names()
+    if not names:
+        return
+    with Folder() as folder:
+        tools = os.path.join(folder.path, "tap_tools")
+        run("cc", "-O2", "-o", tools, str(SOURCE))
+        for measure, (unit, offload, _) in MEASURES.items():
+            found: dict[str, list[float]] = {name: [] for name in names}
+            for _ in range(RUNS):
+                for name in names:
+                    found[name].append(_once(folder.path, tools, name, measure))
+            settings = f"two namespaces, offload {'on' if offload else 'off'}, in turns, two cores for everything"
+            for name in names[1:]:
+                row = f"net/tap/{measure}/vs-{name.lower().replace(' ', '-')}"
+                yield make_row(row, unit, found["ours"], found[name], name, settings)

@@ -1,7 +1,8 @@
 """vfab attach PORT or LUN: how to plug something of yours into a port of the lab, or use a LUN as a disk: exactly what
 to paste. It changes nothing.
 
-Knows: the kinds of ports, and how QEMU, libvirt, socat and Python are told of them (of LUNs: tools/lunways.py).
+Knows: the kinds of ports, and how QEMU, libvirt, socat and Python are told of them (of datagram ports:
+tools/plugways.py, tapways.py and networkways.py, of LUNs: tools/lunways.py).
 Refuses to know: who pastes it.
 """
 
@@ -13,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 from daemons.errors import UserError
 from netvirt.addr import derived_mac
-from tools import lunways, storage
+from tools import lunways, networkways, plugways, storage, tapways
 from tools.errors import BadInput
 from tools.labs import KnownLab, choose, desired
 from tools.output import paint, print_json
@@ -23,7 +24,10 @@ _REDIAL = (
     "# To outlive a restart of the switch, QEMU must dial again: add ,reconnect-ms=1000 to -netdev (QEMU 9.2 on),"
     "\n# or ,reconnect=1 (8.0 to 9.1); or use role: dial, where the switch does it with any QEMU."
 )
-PROGRAMS = ("qemu", "libvirt", "socat", "python", "nbd", "kernel")
+PROGRAMS = (
+    "qemu", "libvirt", "virtualbox", "gns3", "vde", "bochs", "socat", "python", "nbd", "kernel", *tapways.PROGRAMS,
+    *networkways.PROGRAMS,
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,17 +39,24 @@ def run(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
     if ":" not in options.port and storage.pools(lab):
         return _lun(options, lab)
-    config, port = _find(lab, options.port)
+    config, port = find_port(lab, options.port)
     if port["kind"] == "dial":
         raise UserError(
             f"{options.port} dials {port['peer'] or port['endpoint']}; give what you attach a port of its own"
         )
     mac = derived_mac(lab.id, *options.port.split(":"))
-    ways = _qemu_ways(options.port, port, mac) if port["kind"] == "qemu" else _nic_ways(config, port)
+    if port["kind"] in plugways.KINDS:
+        ways = plugways.ways(options.port, port, mac)
+    elif port["kind"] in tapways.KINDS:
+        ways = tapways.ways(options.port, port, mac)
+    elif port["kind"] in networkways.KINDS:
+        ways = networkways.ways(options.port, port, mac)
+    else:
+        ways = _qemu_ways(options.port, port, mac) if port["kind"] == "qemu" else _nic_ways(config, port)
     if options.program is not None and options.program not in ways:
-        other = "a port of kind qemu" if port["kind"] != "qemu" else "a port without qemu:"
         raise UserError(
-            f"{options.port} cannot be used from {options.program}; {other} can (see vfab graph and the lab file)"
+            f"{options.port} cannot be used from {options.program}, it is for {', '.join(ways)}; what a port is for is"
+            " in the lab file (see also vfab graph)"
         )
     ways = {name: text for name, text in ways.items() if options.program in (None, name)}
     if options.json:
@@ -76,7 +87,7 @@ def _lun(options: argparse.Namespace, lab: KnownLab) -> int:
     return 0
 
 
-def _find(lab: KnownLab, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def find_port(lab: KnownLab, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(the switch's configuration, the port in it). Raises UserError with what there is instead."""
     node, colon, name = text.partition(":")
     if not colon:

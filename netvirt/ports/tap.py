@@ -1,0 +1,264 @@
+"""The driver for TAP devices: one that is there, one that it makes, or one that somebody hands over.
+
+Knows: where the TAP comes from, when its interface is up, when it is gone and comes back, and what it is set to.
+Refuses to know: what a read and a write look like (tap_io, compiled), what is in a frame, which switch it serves.
+
+Carrier to the peer: TUNSETCARRIER, always up while the port has the TAP (see `set_link`). Carrier from the peer: the
+interface is up. The kernel tells that by rtnetlink in our own namespace, and in any other by POLLOUT (it comes up)
+and EIO (a write found it down).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+
+from netvirt.ports import Loop, Queue, Timer
+from netvirt.ports.errors import PortError
+from netvirt.ports.handover import Handover
+from netvirt.ports.linkwatch import LinkState, LinkWatch
+from netvirt.ports.tap_io import TapIo
+from netvirt.ports.tuntap import Tap, check_name, describe, open_tap, set_carrier, set_link
+from netvirt.ports.wire import Wire
+
+SPEED_MBIT = 10_000
+_RETRY_SECONDS = 1.0
+
+
+class TapPort:
+    """A switch port whose peer is a kernel's network stack behind a TAP; a `netvirt.ports.Port`.
+
+    name: the interface. create: made where there is none (needs CAP_NET_ADMIN), set up, and gone with the port unless
+    `persistent`; else it is waited for. path, in place of a name: a unix socket where a TAP is handed over.
+    fd, in place of both: an open TAP, which the port owns from now on.
+    offload: take and give large frames, and frames without checksums. mtu: bytes, 0 leaves it as it is.
+    Raises PortError here (names) and in open() (privileges, paths).
+    """
+
+    kind = "tap"
+
+    def __init__(
+        self,
+        loop: Loop,
+        queue: Queue,
+        receive: Callable[[memoryview], None],
+        carrier_changed: Callable[[bool], None],
+        *,
+        name: str = "",
+        path: str = "",
+        fd: int = -1,
+        create: bool = False,
+        persistent: bool = False,
+        offload: bool = True,
+        mtu: int = 0,
+        speed_mbit: int = SPEED_MBIT,
+    ) -> None:
+        if name:
+            check_name(name)
+        self.carrier = False
+        self.offload = 0
+        self.mtu = mtu
+        self.speed_mbit = speed_mbit
+        self.problem = ""
+        self._loop = loop
+        self._queue = queue
+        self._receive = receive
+        self._carrier_changed = carrier_changed
+        self._name = name
+        self._create = create
+        self._persistent = persistent
+        self._wants_offload = offload
+        self._given = fd
+        self._watch = LinkWatch(loop, name, self._link) if name else None
+        self._handover = Handover(loop, path, self._take, self._unplugged) if path else None
+        self._io = TapIo()
+        self._tap: Tap | None = None
+        self._blocked = False
+        self._linked = True
+        self._timer: Timer | None = None
+        self._counts = {"plugged": 0, "unplugged": 0}
+        self._ends: dict[str, int] = {}
+
+    def open(self) -> None:
+        """Begins; a TAP that is not there yet is no error, a missing right is one (PortError)."""
+        if self._given >= 0:
+            fd, self._given = self._given, -1
+            self._take(fd)
+        if self._handover is not None:
+            self._handover.open()
+        if self._watch is not None:
+            if self._create:
+                self._make()
+            self._watch.open()
+
+    def flush(self) -> None:
+        """Writes what the TAP takes now; goes on by itself when it takes more."""
+        tap = self._tap
+        if tap is None or self._blocked or not self.carrier:
+            return
+        while (message := self._queue.head()) is not None:
+            if not self._io.drain(message):
+                self._blocked = True
+                self._loop.writer(tap.fd, self._writable)
+                return
+            self._queue.pop()
+            if self._io.ended:
+                self._lose(self._io.ended)
+                return
+        if self._io.down:
+            self._set_carrier(False)
+            self._await_up(tap)
+
+    def close(self) -> None:
+        """Lets the TAP go, stops waiting for one, and removes what the driver made."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._watch is not None:
+            self._watch.close()
+        if self._handover is not None:
+            self._handover.close()
+        self._drop()
+        if self._given >= 0:
+            os.close(self._given)
+            self._given = -1
+
+    @property
+    def wire(self) -> Wire:
+        """For a shortcut, while there is a carrier."""
+        return self._io
+
+    def set_link(self, up: bool) -> None:
+        """The cable as the TAP's side sees it (TUNSETCARRIER): down, its stack sends nothing and knows why."""
+        self._linked = up
+        if self._tap is not None:
+            set_carrier(self._tap.fd, up)
+
+    def statistics(self) -> dict[str, int | str]:
+        """Counters by name: frames and bytes both ways, what was cut off and why, ends by reason; the last problem."""
+        return {
+            "tap": self._tap.name if self._tap is not None and self._tap.name else self._name,
+            "offload": self.offload,
+            **self._io.statistics(),
+            **self._counts,
+            **({"refused-plugs": self._handover.refused} if self._handover is not None else {}),
+            **{f"ended-{reason}": count for reason, count in self._ends.items()},
+            **({"problem": self.problem} if self.problem else {}),
+        }
+
+    # --- where the TAP comes from
+
+    def _make(self) -> None:
+        """Opens the TAP by name. Raises PortError; one that somebody else has open is tried again later."""
+        self._timer = None
+        try:
+            fd = open_tap(self._name, self._persistent)
+        except BlockingIOError:
+            self.problem = f"{self._name} is in use by another program; it is tried again until that one lets it go"
+            self._timer = self._loop.call_later(_RETRY_SECONDS, self._try)
+            return
+        self._take(fd)
+        self.problem = set_link(self._name, self.mtu, self.speed_mbit, self._create)
+
+    def _try(self) -> None:
+        """As _make(), where nobody is there to hear of an error."""
+        self._timer = None
+        try:
+            self._make()
+        except PortError as error:
+            self.problem = str(error)
+
+    def _link(self, state: LinkState | None) -> None:
+        """rtnetlink has something to say about the interface of our name."""
+        if state is not None and self._tap is None and not self._create and self._timer is None:
+            self._try()
+        tap = self._tap
+        if tap is None:
+            return
+        if state is None:  # deleted, or moved to another namespace: reading tells which
+            self._readable()
+            return
+        self.mtu = state.mtu
+        if not state.up:
+            self._set_carrier(False)
+        self._await_up(tap)
+
+    def _take(self, fd: int) -> None:
+        """This is the TAP now. Raises PortError for a descriptor that is none; it is the caller's again then."""
+        tap = describe(fd, self._wants_offload)
+        self._tap = tap
+        self._blocked = False
+        self._io.reset(fd, tap.vnet)
+        self._counts["plugged"] += 1
+        set_carrier(fd, self._linked)
+        self.offload = tap.takes
+        self._loop.reader(fd, self._readable)
+        self._await_up(tap)
+
+    def _unplugged(self) -> None:
+        self._counts["unplugged"] += 1
+        self._drop()
+
+    def _lose(self, reason: str) -> None:
+        """The descriptor is good for nothing more."""
+        self._ends[reason] = self._ends.get(reason, 0) + 1
+        self._drop()
+        if self._handover is not None:
+            self._handover.unplug()
+        if self._create and self._timer is None:
+            self._timer = self._loop.call_later(_RETRY_SECONDS, self._try)
+
+    def _drop(self) -> None:
+        if self._tap is None:
+            return
+        fd = self._tap.fd
+        self._loop.reader(fd, None)
+        self._loop.writer(fd, None)
+        self._tap = None
+        os.close(fd)
+        self._set_carrier(False)
+
+    # --- carrier and frames
+
+    def _await_up(self, tap: Tap) -> None:
+        """A TAP can be written to when its interface is up, and says so when it comes up."""
+        poll = select.poll()
+        poll.register(tap.fd, select.POLLOUT)
+        if any(mask & select.POLLOUT for _, mask in poll.poll(0)):
+            self._set_carrier(True)
+        else:
+            self._loop.writer(tap.fd, self._writable)
+
+    def _set_carrier(self, up: bool) -> None:
+        if up == self.carrier:
+            return
+        self.carrier = up
+        if not up:
+            self._queue.clear("link-down")
+            self._blocked = False
+            if self._tap is not None:
+                self._io.reset(self._tap.fd, self._tap.vnet)
+        self._carrier_changed(up)
+        if up:
+            self.flush()
+
+    def _readable(self) -> None:
+        tap = self._tap
+        if tap is None:
+            return
+        message = self._io.fill()
+        if message is not None:
+            self._receive(message)
+        if self._io.ended and self._tap is tap:
+            self._lose(self._io.ended)
+
+    def _writable(self) -> None:
+        if self._tap is None:
+            return
+        self._loop.writer(self._tap.fd, None)
+        self._blocked = False
+        if self.carrier:
+            self.flush()
+        else:
+            self._await_up(self._tap)

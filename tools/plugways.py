@@ -1,0 +1,111 @@
+"""What to paste where for ports whose frames are datagrams: UDP, QEMU's dgram, VDE. Pure.
+
+Knows: how each program is told of its end of such a port. Refuses to know: labs, whether the program is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+Ways = dict[str, str]
+_HERE = "ADDRESS-OF-THIS-MACHINE"
+_WILDCARDS = ("0.0.0.0", "::")
+
+
+def ways(name: str, port: dict[str, Any], mac: str) -> Ways:
+    """By program. name: of the port; port: its configuration; mac: of the card that is put in."""
+    return KINDS[port["kind"]](name.replace(":", "-"), port, mac)
+
+
+def _qemu_value(value: str) -> str:
+    return value.replace(",", ",,")  # a comma ends a QEMU option's value unless it is doubled
+
+
+def _qemu(netdev: str, card: str, mac: str) -> str:
+    return f'-netdev "{netdev}" -device virtio-net-pci,netdev={card},mac={mac}'
+
+
+def _split(address: str) -> tuple[str, str]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), port
+
+
+def _dgram(card: str, port: dict[str, Any], mac: str) -> Ways:
+    local, remote = _qemu_value(port["peer_path"]), _qemu_value(port["path"])
+    netdev = f"dgram,id={card},local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
+    python = (
+        "import os, socket",
+        "",
+        f"if os.path.exists({port['peer_path']!r}):",
+        f"    os.unlink({port['peer_path']!r})",
+        "frames = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)",
+        f"frames.bind({port['peer_path']!r})",
+        f"frames.connect({port['path']!r})",
+        "frames.send(frame)  # bytes, from the destination address on; one datagram is one frame",
+    )
+    return {"qemu": _qemu(netdev, card, mac), "python": "\n".join(python)}
+
+
+def _udp(card: str, port: dict[str, Any], mac: str) -> Ways:
+    (here, our), (there, their) = _split(port["listen"]), _split(port["connect"])
+    here = _HERE if here in _WILDCARDS else here
+    netdev = (
+        f"dgram,id={card},local.type=inet,local.host={there},local.port={their},"
+        f"remote.type=inet,remote.host={here},remote.port={our}"
+    )
+    libvirt = (
+        f"<interface type='udp'>\n  <mac address='{mac}'/>\n  <source address={quoteattr(here)} port='{our}'>\n"
+        f"    <local address={quoteattr(there)} port='{their}'/>\n  </source>\n  <model type='virtio'/>\n</interface>"
+    )
+    virtualbox = (
+        "VBoxManage modifyvm YOUR-VM --nic1 generic --nicgenericdrv1 UDPTunnel \\\n"
+        f"  --nicproperty1 sport={their} --nicproperty1 dest={here} --nicproperty1 dport={our} \\\n"
+        f"  --macaddress1 {mac.replace(':', '')}"
+    )
+    gns3 = (
+        f"# a Cloud node, tab UDP tunnels: local port {their}, remote host {here}, remote port {our}\n"
+        f"# dynamips: nio_udp:{their}:{here}:{our}"
+    )
+    family = "AF_INET6" if ":" in there else "AF_INET"
+    python = (
+        "import socket",
+        "",
+        f"frames = socket.socket(socket.{family}, socket.SOCK_DGRAM)",
+        f"frames.bind(({there!r}, {their}))",
+        f"frames.connect(({here!r}, {our}))",
+        "frames.send(frame)  # bytes, from the destination address on; one datagram is one frame",
+    )
+    return {
+        "qemu": _qemu(netdev, card, mac),
+        "libvirt": libvirt,
+        "virtualbox": virtualbox,
+        "gns3": gns3,
+        "python": "\n".join(python),
+    }
+
+
+def _vde(card: str, port: dict[str, Any], mac: str) -> Ways:
+    folder, number = port["folder"], port["number"]
+    if port["role"] == "plug":
+        said = f"# the port is a plug in a vde_switch itself: plug in there, at {folder}"
+        return {"vde": said}
+    vde = (
+        f"# a program's standard input and output:  vde_plug '{folder}[{number}]'\n"
+        f"# a network interface of this machine:    vde_plug2tap -s '{folder}[{number}]' tap0\n"
+        f"# without [{number}]: any free port of the folder"
+    )
+    virtualbox = (
+        f"VBoxManage modifyvm YOUR-VM --nic1 generic --nicgenericdrv1 VDE --nicproperty1 network={folder} \\\n"
+        f"  --macaddress1 {mac.replace(':', '')}"
+    )
+    return {
+        "vde": vde,
+        "qemu": _qemu(f"vde,id={card},sock={_qemu_value(folder)},port={number}", card, mac),
+        "virtualbox": virtualbox,
+        "bochs": f"ne2k: ioaddr=0x300, irq=9, mac={mac}, ethmod=vde, ethdev={folder}",
+    }
+
+
+KINDS: dict[str, Callable[[str, dict[str, Any], str], Ways]] = {"dgram": _dgram, "udp": _udp, "vde": _vde}
