@@ -16,6 +16,7 @@ from tools.bench import (
     net_offload,
     net_tap,
     net_zmq,
+    proc_many,
     proc_stord,
     processes,
 )
@@ -36,6 +37,7 @@ FAMILIES = {
     "net/zmq": net_zmq.rows,
     "proc": processes.rows,
     "proc/idle/stord": proc_stord.rows,
+    "proc/many": proc_many.rows,
 }
 
 

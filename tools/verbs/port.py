@@ -7,6 +7,7 @@ import argparse
 from typing import Any
 
 from daemons import counter_file, port_keys
+from daemons.lab import words
 from daemons.lab_client import Lab
 from daemons.port_keys import KEYS
 from netvirt.dataplane.counters import PortCounters
@@ -19,6 +20,7 @@ from tools.switches import ask, place
 
 _HEADER = ("PORT", "LINK", "STATE", "MODE", "PVID", "VLANS", "PEER", "RX FRAMES", "RX BYTES", "TX FRAMES", "TX BYTES",
            "DROPS")  # fmt: skip
+_RESERVED = {"peer_addresses": "peer", "tunnel_addresses": "tunnel"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,11 +107,28 @@ def _in_full(row: dict[str, Any]) -> str:
         ("link", "up" if row["carrier"] else "down"),
         ("peer", row["peer"]),
         ("kind", row["kind"]),
-        *((key, _text(value)) for key, value in row["settings"].items()),
+        *((key.replace("_", "-"), _word(key, value)) for key, value in row["settings"].items() if key not in _RESERVED),
+        *((f"reserved: {name}", what) for name, what in _reserved(row["settings"])),
         *((key, value) for key, value in row["counters"].items() if key != "drops"),
         *((f"dropped: {reason}", count) for reason, count in drops.items()),
     ]
     return table(("WHAT", "VALUE"), lines)
+
+
+def _word(key: str, value: Any) -> str:
+    """A value as `port set` and lab files take it."""
+    if key == "tpid":
+        return words.tpid_text(value)
+    if key == "storm":
+        return ", ".join(f"{kind}: {words.rate_text(rate, unit)}" for kind, rate, unit in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else _text(value)
+
+
+def _reserved(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """Reserved addresses that are not just dropped."""
+    return [(words.address_text(octet), what) for key, what in _RESERVED.items() for octet in settings.get(key, ())]
 
 
 def _text(value: Any) -> str:
