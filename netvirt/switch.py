@@ -179,7 +179,7 @@ class Switch:
             self.plane.macs.flush(port=number)
 
     def set_offload(self, name: str, bits: int) -> None:
-        """Which frames with a virtio-net header the port's peer takes as they are: bits as of TUNSETOFFLOAD, 0 = none."""
+        """Which frames with a virtio-net header the port's peer takes as they are: bits of TUNSETOFFLOAD, 0 = none."""
         self.plane.set_offload(self._numbers[name], bits)
 
     # --- frames and time
@@ -259,13 +259,18 @@ class Switch:
             "now": now,
             "vlans": self._vlans.to_json(),
             "mirrors": [mirror.to_json() for mirror in self._mirrors],
-            "ports": [
-                {"name": name, "up": self.queue(name).open, "storm_levels": self.plane.storm_levels(self._numbers[name])}
-                | self._settings[name].to_json()
-                for name in sorted(self._settings, key=self._numbers.__getitem__)
-            ],
+            "ports": [self._port_snapshot(name) for name in sorted(self._settings, key=self._numbers.__getitem__)],
             "shut": self.violations(),
             "stations": self.stations(now) if stations else [],
+        }
+
+    def _port_snapshot(self, name: str) -> dict[str, Any]:
+        levels = self.plane.storm_levels(self._numbers[name])
+        return {
+            "name": name,
+            "up": self.queue(name).open,
+            "storm_levels": [list(level) for level in levels],
+            **self._settings[name].to_json(),
         }
 
     @staticmethod

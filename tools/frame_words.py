@@ -3,8 +3,8 @@
 Knows: the words, what is filled in when nothing is said. Refuses to know: switches, what happens to the frame. BadInput
 has one sentence for whatever is no frame.
 
-What is not said: `src` is the host behind the port, with its own tag; `icmp` if an end has an IP address, else a frame
-of type 0x88b5 (for experiments: IEEE 802-2014 clause 9.2.4); who has no address is a neighbour of the other end.
+What is not said: `src` is who is behind the port, a host with its own tag; `icmp` if an end has an IP address, else a
+frame of type 0x88b5 (for experiments: IEEE 802-2014 clause 9.2.4); who has no address is a neighbour of the other end.
 """
 
 from __future__ import annotations
@@ -45,18 +45,21 @@ class Built(NamedTuple):
     goal: str
 
 
-def build(
-    words: Sequence[str], stations: Sequence[Station], place: str, behind: str, vlans: Mapping[str, int]
-) -> Built:
-    """The frame that the words tell of. place: where it comes in, `s1:eth1`; behind: the NIC there, `h1:eth0`, or "".
+class Start(NamedTuple):
+    """Where the frame comes in: `s1:eth1`; the NIC there, `h1:eth0`, or ""; else the MAC address last heard, or b""."""
 
-    vlans: names of the lab's VLANs. Raises BadInput.
-    """
+    place: str
+    behind: str = ""
+    heard: bytes = b""
+
+
+def build(words: Sequence[str], stations: Sequence[Station], start: Start, vlans: Mapping[str, int]) -> Built:
+    """The frame that the words tell of. vlans: names of the lab's VLANs. Raises BadInput."""
     said = read(words)
-    sources = _sources(said, stations, place, behind)
+    sources = _sources(said, stations, start)
     targets = _targets(said, stations)
     source, target = pair(sources, targets, _tag_vid(said, vlans))
-    sender = source.station if source.station is not None and source.station.place == behind else None
+    sender = source.station if source.station is not None and source.station.place == start.behind else None
     frame = _frame(said, source, target, _tags(said, vlans, sender))
     return Built(frame, target.station.place if target.station is not None else "")
 
@@ -116,9 +119,9 @@ def number(text: str, what: str, lowest: int, highest: int) -> int:
 # --- who
 
 
-def _sources(said: Words, stations: Sequence[Station], place: str, behind: str) -> list[End]:
-    text = said.given.get("src", behind)
-    return named("src", text, stations) if text else [End(mac_bytes(derived_mac("trace", place)))]
+def _sources(said: Words, stations: Sequence[Station], start: Start) -> list[End]:
+    text = said.given.get("src", start.behind)
+    return named("src", text, stations) if text else [End(start.heard or mac_bytes(derived_mac("trace", start.place)))]
 
 
 def _targets(said: Words, stations: Sequence[Station]) -> list[End]:

@@ -58,10 +58,6 @@ def _vxlan(name: str, port: dict[str, Any], mac: str) -> Ways:
         linux.append(
             "# several ends: leave remote out, and for each:  bridge fdb append 00:00:00:00:00:00 dev DEVICE dst END"
         )
-    linux += [
-        "# where the way there is a veth (a namespace on this machine), Linux leaves large packets for a card to cut:",
-        "# ethtool -K VETH tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off",
-    ]
     return {"kernel": "\n".join(linux), "openvswitch": "\n".join(ovs)}
 
 

@@ -18,7 +18,7 @@ KINDS = ("unknown unicast", "multicast", "broadcast")
 
 
 class Step(NamedTuple):
-    """One rule. port: where; detail: a few words, for `drop` a reason of drops.REASONS, for `lost` (a copy) it ends in one."""
+    """One rule. port: where; detail: words; of `drop` a reason (drops.REASONS), of `lost` (a copy) it ends in one."""
 
     rule: str
     port: str

@@ -4,8 +4,8 @@ Knows: an epoll descriptor, a plane, and which descriptor (a `Wire`) is which po
 between them it leaves as it is and returns: other descriptors, ended ones, full ones, captures, ports of other kinds.
 Refuses to know: what any of that means, timers, VLANs.
 
-Why: the interpreter's way costs 5 us a burst in a warm cache and ten times that in a cold one. Under load that is shared by
-a whole burst; a single frame pays it alone.
+Why: a single frame pays the interpreter's way alone. Measured on a busy machine, CPU time of the switch for one ping from TAP
+to TAP: 163 to 207 us through the interpreter, 75 to 115 us this way, 50 to 81 us in a bare loop of read and write.
 """
 
 from libc.errno cimport EINTR, errno

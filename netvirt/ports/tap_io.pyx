@@ -63,7 +63,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     TURN_FRAMES = 256      # then others have their turn
-    TURN_BYTES = 131072    # stays in a core's second-level cache together with the queue that it is copied to
+    TURN_BYTES = 131072    # or after two or three of the largest frames
     # The last frame of a turn may be as long as a frame can be, and one byte more tells that it was too long.
     LONGEST_READ = VNET_BYTES + LONGEST_FRAME + 1
     OUTPUT = HEADER_BYTES + TURN_BYTES + FRAME_HEADER_BYTES + VNET_BYTES + LONGEST_READ

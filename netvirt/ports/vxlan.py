@@ -6,7 +6,7 @@ Refuses to know: the format and the stations (vxlan_table, vxlan_receive, vxlan_
 Carrier is up while the sockets are open: there is no sign of life of a remote. What must go to everybody goes to each
 remote (head-end replication), and never from one remote to another: each has the others in a list of its own.
 Nothing is ever fragmented (clause 4.3 forbids it): what is longer than the way carries is counted, and `needs` says
-which MTU would do. On a veth between two namespaces the peer's card must cut large packets itself: see `vfab attach`.
+which MTU would do. What a veth leaves to a card that there is not (checksums, cutting up TCP) is done here.
 """
 
 from __future__ import annotations
@@ -158,6 +158,7 @@ class VxlanPort:
             "oversize": come.oversize,
             "tag-inside": come.inner_tag + gone.inner_tag,
             "checksums-finished": come.finished,
+            "large": come.large,
             "vlan-without-vni": gone.unmapped,
             "too-long-to-send": gone.too_long,
             "no-buffers": gone.no_buffers,
@@ -218,6 +219,7 @@ class VxlanPort:
                 except OSError:
                     continue  # no way there now
         self.mtu = max(0, min(ways) - _HEADERS[self._here.family] - _ETHERNET) if ways else 0
+        self._receiver.mtu = self.mtu
 
     # --- frames
 

@@ -36,43 +36,50 @@ cdef inline uint64_t flow_hash(const uint8_t *macs, const uint8_t *rest, uint32_
     return mix(sum ^ <uint64_t>protocol << 40)
 
 
-cdef inline bint finish(uint8_t *rest, uint32_t length) noexcept nogil:
-    """Puts in a TCP or UDP checksum that Linux left to a network card which there was not. True if it did.
+# A TCP or UDP packet whose checksum field holds the sum of the pseudo-header only.
+cdef struct left_t:
+    uint32_t start       # of the TCP or UDP header, from `rest` on
+    uint32_t size        # from there to the end of the packet
+    uint32_t field       # of the checksum, from `start` on
+    uint8_t protocol
 
-    Between two namespaces (veth) a packet inside VXLAN may come with the sum of its pseudo-header only, as for a card,
-    and over UDP nobody says so. A sum that is right stays; one that is neither is corrupt, and stays, too.
+
+cdef inline bint left_to_card(const uint8_t *rest, uint32_t length, left_t *left) noexcept nogil:
+    """Did Linux leave the checksum to a network card which there was not? Then `left` says where it belongs.
+
+    Between two namespaces (veth) a packet inside VXLAN comes so, as for a card, and over UDP nobody tells us. A sum that
+    is right is not touched; one that is neither is corrupt, and is left so.
     """
-    cdef uint32_t size, start, at
-    cdef uint8_t protocol
     cdef uint64_t pseudo
-    cdef uint16_t value
     if length >= 22 and load16be(rest) == 0x0800:
-        start = 2 + 4 * (rest[2] & 15)
-        size = load16be(rest + 4)
-        protocol = rest[11]
-        if start < 22 or load16be(rest + 8) & 0x3FFF or size + 2 > length or size + 2 < start:
+        left.start = 2 + 4 * (rest[2] & 15)
+        left.size = load16be(rest + 4)
+        left.protocol = rest[11]
+        if left.start < 22 or load16be(rest + 8) & 0x3FFF or left.size + 2 > length or left.size + 2 < left.start:
             return False
-        size -= start - 2
+        left.size -= left.start - 2
         pseudo = add(0, rest + 14, 8)
     elif length >= 42 and load16be(rest) == 0x86DD:
-        start = 42
-        size = load16be(rest + 6)
-        protocol = rest[8]
-        if size + start > length:
+        left.start = 42
+        left.size = load16be(rest + 6)
+        left.protocol = rest[8]
+        if left.size + left.start > length:
             return False
         pseudo = add(0, rest + 10, 32)
     else:
         return False
-    at = 16 if protocol == 6 else 6
-    if (protocol != 6 and protocol != 17) or size < at + 2:
+    left.field = 16 if left.protocol == 6 else 6
+    if (left.protocol != 6 and left.protocol != 17) or left.size < (20 if left.protocol == 6 else 8):
         return False
-    pseudo += (<uint32_t>protocol << 8) + ((size & 0xFF) << 8 | size >> 8)
-    value = load16(rest + start + at)
-    if value != fold(pseudo) or fold(add(pseudo, rest + start, size)) == 0xFFFF:
+    pseudo += (<uint32_t>left.protocol << 8) + ((left.size & 0xFF) << 8 | left.size >> 8)
+    if load16(rest + left.start + left.field) != fold(pseudo):
         return False
-    # The sum over it all, with the pseudo-header's own in the field, is the one that is wanted.
-    value = <uint16_t>~fold(add(0, rest + start, size))
-    if value == 0 and protocol == 17:
+    return fold(add(pseudo, rest + left.start, left.size)) != 0xFFFF
+
+
+cdef inline void finish(uint8_t *rest, const left_t *left) noexcept nogil:
+    """The sum over it all, with the pseudo-header's own in the field, is the one that is wanted."""
+    cdef uint16_t value = <uint16_t>~fold(add(0, rest + left.start, left.size))
+    if value == 0 and left.protocol == 17:
         value = 0xFFFF
-    memcpy(rest + start + at, &value, 2)
-    return True
+    memcpy(rest + left.start + left.field, &value, 2)

@@ -4,14 +4,15 @@ Bounded: at most SLOTS datagrams per read. Refuses to know: who opens the socket
 """
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memmove, memset
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memmove, memset
 
 import os
 
-from netvirt.burst cimport FRAME_HEADER_BYTES, HEADER_BYTES, LONGEST_FRAME, SHORTEST_FRAME, load16be, store32, store_header
+from netvirt.burst cimport (FRAME_HEADER_BYTES, FRAME_VNET, HEADER_BYTES, LONGEST_FRAME, SHORTEST_FRAME, VNET_BYTES,
+                            load16be, store16, store32, store_header)
 from netvirt.ports.mmsg cimport MSG_DONTWAIT, MSG_TRUNC, c_recvmmsg, iovec, mmsghdr
-from netvirt.ports.vxlan_inner cimport finish, is_tag
+from netvirt.ports.vxlan_inner cimport finish, is_tag, left_t, left_to_card
 from netvirt.ports.vxlan_table cimport NAME_BYTES, Table, mac_key
 
 cdef extern from "Python.h":
@@ -24,13 +25,17 @@ cdef enum:
     MACS = 12
     TAG = 4
     SLOTS = 64
-    SLOT = 65600  # as in mmsg.pyx: a message header, a frame header, the longest frame; an odd number of cache lines
+    # A message header, a frame header, a virtio-net header, the longest frame; an odd number of cache lines (mmsg.pyx).
+    SLOT = 65728
+    FRAME = HEADER_BYTES + FRAME_HEADER_BYTES + VNET_BYTES  # where it stands in a slot
     FULL = 262144
 
 
 cdef class Receiver:
     """What is not a frame of a remote in one of the VNIs is left out and counted: `unknown_remote`, `bad_flags`,
-    `unknown_vni`, `runts`, `oversize`, `inner_tag` (a tag inside, where none may be). `finished`: checksums put in.
+    `unknown_vni`, `runts`, `oversize`, `inner_tag` (a tag inside, where none may be). `finished`: checksums put in;
+    `large`: TCP packets that Linux left to a card to cut up: handed on with a virtio-net header that says so, for
+    segments that fit into `mtu` bytes (0: unknown, nothing is).
     """
 
     cdef Table _table
@@ -43,7 +48,11 @@ cdef class Receiver:
     cdef unsigned int _sizes[SLOTS]
     cdef int _slot, _got
     cdef uint32_t _count
+    cdef bint _is_large
+    cdef left_t _left
+    cdef public uint32_t mtu
     cdef readonly uint64_t frames, nbytes, unknown_remote, bad_flags, unknown_vni, runts, oversize, inner_tag, finished
+    cdef readonly uint64_t large
 
     def __cinit__(self, Table table not None):
         self._table = table
@@ -89,7 +98,7 @@ cdef class Receiver:
         cdef int i, got
         memset(messages, 0, sizeof(messages))
         for i in range(SLOTS):
-            frame = self._slots + <size_t>i * SLOT + HEADER_BYTES + FRAME_HEADER_BYTES
+            frame = self._slots + <size_t>i * SLOT + FRAME
             pieces[i][0].iov_base, pieces[i][0].iov_len = self._headers[i], VXLAN_BYTES
             pieces[i][1].iov_base, pieces[i][1].iov_len = frame, MACS
             pieces[i][2].iov_base, pieces[i][2].iov_len = frame + MACS + TAG, LONGEST_FRAME - MACS - TAG
@@ -108,6 +117,7 @@ cdef class Receiver:
         cdef uint32_t length
         cdef int vid
         cdef uint8_t *frame
+        cdef uint8_t *rest
         self._count = 0
         while self._slot < self._got:
             vid = self._accept(self._slot)
@@ -115,31 +125,45 @@ cdef class Receiver:
                 self._slot += 1
                 continue
             length = self._sizes[self._slot] - VXLAN_BYTES + (TAG if vid else 0)
-            if self._count and out + FRAME_HEADER_BYTES + length > FULL:
+            if self._count and out + FRAME_HEADER_BYTES + VNET_BYTES + length > FULL:
                 break
-            frame = self._slots + <size_t>self._slot * SLOT + HEADER_BYTES + FRAME_HEADER_BYTES
+            frame = self._slots + <size_t>self._slot * SLOT + FRAME
+            rest = frame + MACS + TAG
             if vid:
                 frame[MACS], frame[MACS + 1] = <uint8_t>(self._table.tpid >> 8), <uint8_t>self._table.tpid
                 frame[MACS + 2], frame[MACS + 3] = <uint8_t>(vid >> 8), <uint8_t>vid
             else:
                 memmove(frame + TAG, frame, MACS)
                 frame += TAG
-            store32(base + out, length)
-            memset(base + out + 4, 0, FRAME_HEADER_BYTES - 4)
-            memmove(base + out + FRAME_HEADER_BYTES, frame, length)
-            out += FRAME_HEADER_BYTES + length
-            self._count += 1
-            self.nbytes += length
+            out += self._put(base + out, frame, rest, length)
             self._slot += 1
         self.frames += self._count
         store_header(base, 0, self._count, 0)
         return out
 
+    cdef size_t _put(self, uint8_t *to, uint8_t *frame, const uint8_t *rest, uint32_t length) noexcept nogil:
+        """One frame with its header; returns the size of both. It lies at `to`, or behind."""
+        cdef uint8_t vnet[VNET_BYTES]
+        cdef size_t head = FRAME_HEADER_BYTES
+        if self._is_large:
+            self._describe(vnet, rest, <uint32_t>(rest - frame))
+            head += VNET_BYTES
+        store32(to, length)
+        memset(to + 4, 0, FRAME_HEADER_BYTES - 4)
+        memmove(to + head, frame, length)
+        if self._is_large:
+            store16(to + 4, FRAME_VNET)
+            memcpy(to + FRAME_HEADER_BYTES, vnet, VNET_BYTES)
+            self.large += 1
+        self._count += 1
+        self.nbytes += length
+        return head + length
+
     cdef int _accept(self, int slot) noexcept nogil:
         """The VID of what is in a slot, whose station it learns; -1: it is none of ours, and counted."""
         cdef uint32_t length = self._sizes[slot]
         cdef uint8_t *header = self._headers[slot]
-        cdef uint8_t *frame = self._slots + <size_t>slot * SLOT + HEADER_BYTES + FRAME_HEADER_BYTES
+        cdef uint8_t *frame = self._slots + <size_t>slot * SLOT + FRAME
         cdef int remote = self._table.remote(self._names[slot]), vid
         if remote < 0:
             self.unknown_remote += 1
@@ -158,6 +182,34 @@ cdef class Receiver:
             else:
                 if not frame[6] & 1:  # no station has a group address
                     self._table.learn(mac_key(frame + 6, vid), remote, self._now)
-                self.finished += finish(frame + MACS + TAG, length - VXLAN_BYTES - MACS)
+                self._complete(frame + MACS + TAG, length - VXLAN_BYTES - MACS)
                 return vid
         return -1
+
+    cdef void _complete(self, uint8_t *rest, uint32_t length) noexcept nogil:
+        """rest: from the EtherType on. What a card would have done, or (_is_large) is asked to do further on."""
+        self._is_large = False
+        if not left_to_card(rest, length, &self._left):
+            return
+        if self._left.protocol == 6 and self.mtu and length - 2 > self.mtu:
+            self._is_large = self._segment(rest) > 0
+        if not self._is_large:
+            finish(rest, &self._left)
+            self.finished += 1
+
+    cdef int _segment(self, const uint8_t *rest) noexcept nogil:
+        """How many bytes of data a segment may have; not more than 0: none would fit."""
+        return <int>self.mtu - <int>(self._left.start - 2) - ((rest[<size_t>self._left.start + 12] >> 4) << 2)
+
+    cdef void _describe(self, uint8_t *vnet, const uint8_t *rest, uint32_t before) noexcept nogil:
+        """The virtio-net header (virtio 1.2 clause 5.1.6). before: bytes of the frame in front of the EtherType."""
+        cdef uint32_t start = before + self._left.start
+        memset(vnet, 0, VNET_BYTES)
+        vnet[0] = 1  # NEEDS_CSUM
+        vnet[1] = 1 if load16be(rest) == 0x0800 else 4  # TCPV4, TCPV6
+        if rest[self._left.start + 13] & 0x80:  # CWR is for the first segment only
+            vnet[1] |= 0x80
+        store16(vnet + 2, <uint16_t>(start + ((rest[<size_t>self._left.start + 12] >> 4) << 2)))
+        store16(vnet + 4, <uint16_t>self._segment(rest))
+        store16(vnet + 6, <uint16_t>start)
+        store16(vnet + 8, <uint16_t>self._left.field)

@@ -1,6 +1,7 @@
 """A child for tests of supervision: it has switchd's command line and control socket, and no network.
 
-Its configuration may hold `refuse` (a sentence), a VLAN of that name, `die` (end at once), and `dark` (ports without carrier).
+Its configuration may hold `refuse` (a sentence), a VLAN of that name, `die` (end at once), and `dark` (ports without
+carrier).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 from netvirt.settings import Mirror, PortSettings, VlanSettings
 from netvirt.switch import SECOND, Switch
-from tools.frame_words import build
+from tools.frame_words import Start, build
 from tools.journey import Copy, Journey, travel
 from tools.journey_end import Verdict, verdict
 from tools.wiring import Wiring
@@ -70,7 +70,7 @@ class Lab:
         switch, port = place[0], place[1]
         far = self.wiring.far(switch, port)
         behind = str(far) if far.kind == "host" else ""
-        built = build(words.split(), self.wiring.stations, f"{switch}:{port}", behind, self.wiring.vlans)
+        built = build(words.split(), self.wiring.stations, Start(f"{switch}:{port}", behind), self.wiring.vlans)
         copies = self.look()
         journey = travel(
             switch, port, built.frame, lambda name: copies.get(name, f"switch {name} is away"), self.wiring

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -20,15 +21,23 @@ ROOT = Path(__file__).parents[2]
 _WAIT = "import sys; print('ready', flush=True); sys.stdin.read()"
 
 
+def need_namespaces(tun: bool = False) -> str:
+    """The path of unshare, where it may make user namespaces (tun: and TAPs in them). Else skips the test."""
+    unshare = peers.need("unshare")
+    for tool in ("ip", "nsenter"):
+        peers.need(tool)
+    if subprocess.run([unshare, "-Urn", "true"], capture_output=True, timeout=10, check=False).returncode:
+        peers.missing("the right to make a user namespace")
+    if tun and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        peers.missing("/dev/net/tun")
+    return unshare
+
+
 class Room:
     """The namespace where a switch runs; `inside` is the command that runs another one there."""
 
     def __init__(self) -> None:
-        unshare = peers.need("unshare")
-        for tool in ("ip", "nsenter"):
-            peers.need(tool)
-        if subprocess.run([unshare, "-Urn", "true"], capture_output=True, timeout=10, check=False).returncode:
-            peers.missing("the right to make a user namespace")
+        unshare = need_namespaces()
         self._process = subprocess.Popen(
             [unshare, "-Urn", sys.executable, "-c", _WAIT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )

@@ -17,7 +17,7 @@ from netvirt.host import Host, Interface
 from tools.errors import BadInput
 from tools.frame_ends import Station
 from tools.frame_sources import from_file, from_hex
-from tools.frame_words import LARGEST, Built, build
+from tools.frame_words import LARGEST, Built, Start, build
 
 
 def mac(number: int) -> bytes:
@@ -40,7 +40,7 @@ HOSTS = [
 
 
 def made(words: str, behind: str = "h1:eth0") -> Built:
-    return build(words.split(), HOSTS, "s1:eth1", behind, {"office": 10})
+    return build(words.split(), HOSTS, Start("s1:eth1", behind), {"office": 10})
 
 
 def accepted(frame: bytes, name: str) -> dict[str, int]:
@@ -115,9 +115,10 @@ def test_a_host_of_the_lab_finds_nothing_wrong_with_it(words: str, behind: str, 
 
 
 def test_a_stranger_is_given_the_same_address_every_time() -> None:
-    first, second = (build(["dst=h3"], HOSTS, place, "", {}).frame for place in ("s1:eth5", "s1:eth6"))
-    assert first == build(["dst=h3"], HOSTS, "s1:eth5", "", {}).frame
+    first, second = (build(["dst=h3"], HOSTS, Start(place), {}).frame for place in ("s1:eth5", "s1:eth6"))
+    assert first == build(["dst=h3"], HOSTS, Start("s1:eth5"), {}).frame
     assert first[6:12] != second[6:12] and first[6] & 3 == 2
+    assert build(["dst=h3"], HOSTS, Start("s1:eth5", heard=mac(0x55)), {}).frame[6:12] == mac(0x55)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ words = st.one_of(
 @given(st.lists(words, max_size=6), st.sampled_from(["", "h1:eth0", "router:eth0"]))
 def test_hostile_words_become_a_frame_that_can_be_sent_or_one_printable_sentence(said: list[str], behind: str) -> None:
     try:
-        built = build(said, HOSTS, "s1:eth1", behind, {"office": 10})
+        built = build(said, HOSTS, Start("s1:eth1", behind), {"office": 10})
     except BadInput as error:
         assert str(error).isprintable() and len(str(error)) < 300, str(error)
     else:

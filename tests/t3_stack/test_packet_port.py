@@ -15,15 +15,14 @@ from netvirt.ports.loop import Loop
 from netvirt.ports.packet import PacketPort
 from tests.support import peers
 from tests.support.links import End
+from tests.support.rooms import need_namespaces
 from tests.support.taps import ROOT
 
 
 @pytest.mark.peer("unshare")
 def test_a_packet_port() -> None:
-    unshare = peers.need("unshare")
+    unshare = need_namespaces(tun=True)
     peers.need("tc")
-    if subprocess.run([unshare, "-Urn", "true"], capture_output=True, timeout=10, check=False).returncode:
-        peers.missing("the right to make a user namespace")
     command = [unshare, "-Urn", sys.executable, "-m", "tests.support.packet_rig"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.stdout == "kept\n", done.stderr

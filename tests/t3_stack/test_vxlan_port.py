@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from netvirt.burst import FLAG_VNET, Burst
 from netvirt.dataplane import offload
 from netvirt.ports.errors import PortError
 from netvirt.ports.loop import Loop
@@ -325,6 +326,43 @@ def test_a_checksum_that_was_left_to_a_card_is_finished(rig: Callable[..., Rig],
     r.until(lambda: len(r.received) == 4)
     assert r.received == [tagged(data) for data in (whole, whole, wrong, cut)]
     assert r.count("checksums-finished") == 1
+
+
+@pytest.mark.parametrize("vid", [0, 10])
+@pytest.mark.parametrize("six", [False, True])
+def test_a_large_packet_that_was_left_to_a_card_is_cut_up_further_on(
+    rig: Callable[..., Rig], vid: int, six: bool
+) -> None:
+    """The port hands it on with a virtio-net header, for segments that fit through the tunnel."""
+    r = rig(vnis={vid: 1010})
+    r.port._receiver.mtu = 1450
+    data = bytes(range(256)) * 40
+    size = 32 + len(data)
+    if six:
+        ends = bytes(15) + b"\1" + bytes(15) + b"\2"
+        head = b"\x86\xdd" + struct.pack(">IHBB", 6 << 28, size, 6, 64) + ends
+    else:
+        ends = bytes([10, 0, 0, 1, 10, 0, 0, 2])
+        head = b"\x08\0" + struct.pack(">BBHHHBBH", 0x45, 0, 20 + size, 0, 0, 64, 6, 0) + ends
+    pseudo = ends + struct.pack(">HH", 6, size)
+    total = sum(struct.unpack(f">{len(pseudo) // 2}H", pseudo))
+    partial = (total & 0xFFFF) + (total >> 16)
+    tcp = struct.pack(">HHIIBBHHH", 1, 2, 3, 4, 8 << 4, 0x10, 500, partial, 0) + bytes([1]) * 12
+    large = between(1, 2)[:12] + head + tcp + data
+    messages: list[Burst] = []
+    r.port._receive = lambda message: messages.append(Burst.parse(message))
+    for each in (frame(1), large, frame(2)):
+        r.says(wrapped(each))
+    r.until(lambda: sum(len(each) for each in messages) == 3)
+    got = [each for message in messages for each in message]
+    wanted = [tagged(each) if vid else each for each in (frame(1), large, frame(2))]
+    assert [each.data for each in got] == wanted
+    assert [each.flags for each in got] == [0, FLAG_VNET, 0]
+    pieces = offload.segment(got[1].data, got[1].vnet)
+    headers = len(wanted[1]) - len(data)
+    assert b"".join(piece[headers:] for piece in pieces) == data
+    assert [len(piece) - 14 - (4 if vid else 0) for piece in pieces[:-1]] == [1450] * (len(pieces) - 1)
+    assert (r.count("large"), r.count("checksums-finished")) == (1, 0)
 
 
 @pytest.mark.parametrize(

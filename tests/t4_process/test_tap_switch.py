@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from daemons.client import Refused
 from netvirt.dataplane import offload
 from netvirt.ports.handover import hand_over
 from tests.support import peers
-from tests.support.rooms import Room
+from tests.support.rooms import Room, need_namespaces
 from tests.support.switches import Switch, port
 from tests.support.tap_child import pattern
 from tests.support.taps import Stack
@@ -103,6 +102,7 @@ def test_jumbo_frames_and_a_tagged_trunk_between_two_switches(make: Make, home: 
 
 
 def test_a_tap_that_the_switch_makes(make: Make) -> None:
+    need_namespaces(tun=True)
     with Room() as room:
         tap = {"kind": "tap", "device": "vftap", "create": True}
         switch = make("s1", port("eth1", **tap, device_mtu=4000), inside=room.inside)
@@ -133,9 +133,7 @@ def test_a_tap_that_the_switch_makes(make: Make) -> None:
 
 
 def test_without_the_right_there_is_a_sentence(make: Make) -> None:
-    unshare = peers.need("unshare")
-    if subprocess.run([unshare, "-Ur", "true"], capture_output=True, timeout=10, check=False).returncode:
-        peers.missing("the right to make a user namespace")
+    unshare = need_namespaces(tun=True)
     switch = make("s1", inside=(unshare, "-Ur"))  # no rights over the network namespace of its parent
     with pytest.raises(Refused, match=r"CAP_NET_ADMIN, or a user namespace.*ip tuntap add dev vftap"):
         switch.configure(ports=[port("eth1", kind="tap", device="vftap", create=True)])

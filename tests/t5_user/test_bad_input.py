@@ -172,8 +172,8 @@ def test_wrong_usage_is_one_sentence(work: Path) -> None:
 
 
 def test_no_lab_runs(home: Path, work: Path) -> None:
-    needed = {"ping": ("a", "b"), "traffic": ("a", "b"), "capture": ("s1",), "attach": ("s1:e1",), "logs": ("s1",),
-              "restart": ("s1",)}  # fmt: skip
+    needed = {"ping": ("a", "b"), "traffic": ("a", "b"), "capture": ("s1",), "attach": ("s1:e1",), "plug": ("s1:e1",),
+              "logs": ("s1",), "restart": ("s1",), "trace": ("s1:e1", "dst=h1")}  # fmt: skip
     alone = {"up", "validate", "labs", "schema", "key", "doctor", "demo"}
     for verb in sorted(set(VERBS) - alone):
         answer = vfab(verb, *needed.get(verb, ()), code=1)

@@ -17,11 +17,12 @@ from typing import Any
 from daemons.client import Client
 from daemons.errors import UserError
 from daemons.lab.mistake import did_you_mean, listed, quoted
+from netvirt.addr import mac_bytes
 from netvirt.switch import Switch
 from tools.arguments import whole
 from tools.errors import BadInput
 from tools.frame_sources import from_file, from_hex
-from tools.frame_words import Built, build
+from tools.frame_words import Built, Start, build
 from tools.journey import Copy, travel
 from tools.journey_end import verdict
 from tools.journey_tree import lines, value
@@ -45,13 +46,13 @@ def run(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
     wiring = _wiring(lab)
     (switch, port), start = _where(options.where, wiring)
-    built = _frame(options, wiring, f"{switch}:{port}", start)
     copies = Copies(lab)
     copy = copies(switch)
     if isinstance(copy, str):
         raise UserError(copy)
     if port not in copy.switch.ports:
         raise UserError(f"{switch} has no port {port} any more")
+    built = _frame(options, wiring, Start(f"{switch}:{port}", start, _heard(copy, port)))
     connected = copy.switch.queue(port).open
     journey = travel(switch, port, built.frame, copies, wiring)
     end = verdict(journey, built.goal)
@@ -92,12 +93,18 @@ def _where(text: str, wiring: Wiring) -> tuple[tuple[str, str], str]:
     return (node, port), str(far) if far.kind == "host" else ""
 
 
-def _frame(options: argparse.Namespace, wiring: Wiring, place: str, behind: str) -> Built:
+def _heard(copy: Copy, port: str) -> bytes:
+    """Who spoke last at a port: a guest's address is not in the lab's file."""
+    rows = [row for row in copy.switch.stations(copy.now) if row["port"] == port]
+    return mac_bytes(min(rows, key=lambda row: row["age_s"])["mac"]) if rows else b""
+
+
+def _frame(options: argparse.Namespace, wiring: Wiring, start: Start) -> Built:
     given = [bool(options.words), options.hex is not None, options.read is not None]
     if sum(given) != 1:
         raise BadInput("say what the frame is: words such as dst=h3 icmp, or --hex BYTES, or --read FILE; one of them")
     if options.words:
-        return build(options.words, wiring.stations, place, behind, wiring.vlans)
+        return build(options.words, wiring.stations, start, wiring.vlans)
     frame = from_hex(options.hex) if options.hex is not None else from_file(options.read, options.packet)
     owner = next((station.place for station in wiring.stations if station.mac == frame[:6]), "")
     return Built(frame, owner)
