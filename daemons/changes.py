@@ -11,7 +11,7 @@ netvirt.settings.PortSettings; `allowed` may begin with + or -; a VLAN named Non
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from daemons import switch_config
@@ -225,15 +225,16 @@ def _whole_differences(before: Config, after: Config) -> Iterator[tuple[str, Any
 def _difference(node: str, port: str, what: str, before: Any, after: Any) -> dict[str, Any]:
     where = f"{node}:{port}" if port else node
     said = _WORDS.get(what, _said)
-    text = f"{where} {what}: {said(before)} -> {said(after)}"
+    key = _NAMES.get(what, what.replace("_", "-") if port else what)
+    text = f"{where} {key}: {said(before)} -> {said(after)}"
     return {"node": node, "port": port, "what": what, "before": before, "after": after, "text": text}
 
 
 def _said(value: Any) -> str:
-    if value is None or value in ("", [], 0):
-        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None or value in ("", [], 0):
+        return "none"
     if isinstance(value, list):
         return ",".join(":".join(map(str, each)) if isinstance(each, list) else str(each) for each in value)
     if isinstance(value, dict):
@@ -249,4 +250,16 @@ def _octets(value: Any) -> str:
     return ",".join(words.address_text(octet) for octet in value) or "none"
 
 
-_WORDS: Final = {"tpid": words.tpid_text, "storm": _storm, "peer_addresses": _octets, "tunnel_addresses": _octets}
+# As `port set` takes them; an untagged "" is no VLAN, and None the native one.
+_WORDS: Final[dict[str, Callable[[Any], str]]] = {
+    "tpid": words.tpid_text,
+    "storm": _storm,
+    "peer_addresses": _octets,
+    "tunnel_addresses": _octets,
+    "priority": str,
+    "mtu": str,
+    "accept": lambda value: value or "default",
+    "customer": lambda value: value or "all",
+    "untagged": lambda value: "native" if value is None else value or "none",
+}
+_NAMES: Final = {"peer_addresses": "reserved peer", "tunnel_addresses": "reserved tunnel"}

@@ -25,6 +25,7 @@ from netvirt.addr import mac_bytes, mac_text
 
 __all__ = ["Lab", "Port", "UserError"]
 _SECONDS = 30.0
+_STATION_KEYS = ("vid", "port", "mac")  # by which one can ask
 
 
 class Lab:
@@ -64,6 +65,9 @@ class Lab:
 
     def stations(self, switch: str, **only: Any) -> list[dict[str, Any]]:
         """The stations that a switch knows: {vid, mac, port, age_s, kind}; only those with this vid, port or mac."""
+        for key in only:
+            if key not in _STATION_KEYS:
+                raise UserError(f"stations have no {quoted(key)}; {_near(key, _STATION_KEYS)}")
         rows: dict[tuple[int, str], dict[str, Any]] = {}
         place: int | None = 0
         while place is not None:
@@ -85,10 +89,24 @@ class Lab:
     def change(self, switches: dict[str, dict[str, Any]], dry_run: bool = False) -> dict[str, Any]:
         """Several changes at once, all or nothing: {switch: wish}, with wishes as in daemons.changes.
 
+        A port that was shut (on-limit) works again if its settings change, or if `state: forwarding` is said.
         Returns {changes: [{node, port, what, before, after, text}], waiting: {switch that is not up: why}}.
         """
         value: dict[str, Any] = self._control.call("change", switches=switches, dry_run=dry_run)
+        for switch, wish in switches.items():
+            ports = [name for name, keys in wish.get("ports", {}).items() if keys.get("state") == "forwarding"]
+            if ports and switch not in value["waiting"]:
+                value["changes"] += self._recovered(switch, ports, dry_run)
         return value
+
+    def _recovered(self, switch: str, ports: list[str], dry_run: bool) -> list[dict[str, Any]]:
+        """It is not in the configuration whether a port is shut, so only the switch can tell."""
+        try:
+            shut = self._switch(switch).call("recover", ports=ports, dry_run=dry_run)
+        except UserError:  # it is not up, and a switch that comes up has no port shut
+            return []
+        row = {"node": switch, "what": "state", "before": "shut", "after": "forwarding"}
+        return [{**row, "port": port, "text": f"{switch}:{port} state: shut -> forwarding"} for port in shut]
 
     def port(self, where: str) -> Port:
         """`s1:eth3`."""

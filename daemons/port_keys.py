@@ -12,11 +12,14 @@ from typing import Any, Final
 from daemons.errors import UserError
 from daemons.lab import vids, words
 from daemons.lab.mistake import did_you_mean, listed, quoted
+from daemons.lab.words import SMALLEST_MTU
 from netvirt.addr import format_vid_set
+from netvirt.modes import LARGEST_MTU
 from netvirt.settings import KINDS
 
 Names = Mapping[str, int]  # VLANs of the lab: name -> ID
 Wish = dict[str, Any]
+_KINDS: Final = ("access", "trunk", "tunnel")  # each says the port's mode by itself
 _YES: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -108,6 +111,12 @@ def _number(key: str) -> Callable[[str, Names], Wish]:
     return read
 
 
+def _mtu(text: str, names: Names) -> Wish:
+    if not (text.isdecimal() and len(text) <= 12 and SMALLEST_MTU <= int(text) <= LARGEST_MTU):
+        raise UserError(f"{quoted(text)} is no MTU; give a number from {SMALLEST_MTU} to {LARGEST_MTU}")
+    return {"mtu": int(text)}
+
+
 def _switch(key: str) -> Callable[[str, Names], Wish]:
     def read(text: str, names: Names) -> Wish:
         if text.lower() not in _YES:
@@ -132,10 +141,10 @@ KEYS: Final[dict[str, Callable[[str, Names], Wish]]] = {
     "tpid": lambda text, names: {"tpid": words.tpid(text)},
     "priority": _number("priority"),
     "priority-tags": _word("priority_tags"),
-    "accept": lambda text, names: {"accept": "" if text == "default" else text},
+    "accept": lambda text, names: {"accept": "" if text in ("default", "none") else text},
     "ingress-filter": _switch("ingress_filter"),
     "state": _word("state"),
-    "mtu": _number("mtu"),
+    "mtu": _mtu,
     "flood": _flood,
     "storm": _storm,
     "protected": _switch("protected"),
@@ -149,6 +158,9 @@ KEYS: Final[dict[str, Callable[[str, Names], Wish]]] = {
 def wish(given: Mapping[str, str], names: Names) -> Wish:
     """What the words ask of a port, in the keys of `changes`. Raises UserError."""
     made: Wish = {}
+    kinds = [key for key in given if key in _KINDS]
+    if len(kinds) > 1:
+        raise UserError(f"{kinds[0]}= and {kinds[1]}= do not go together; a port is either access, trunk or tunnel")
     for key, text in given.items():
         if key not in KEYS:
             raise UserError(

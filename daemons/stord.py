@@ -44,6 +44,7 @@ class Stord:
         self.waiting = ""  # why the pool, which is there, is not open yet
         self.luns = Luns(loop)
         self.opening: dict[str, str] = {}  # why a listed file was left out, by its path
+        self.made = False  # the pool is new: there were no files
         self.problems: list[str] = []  # problems of the configuration
         self.since = time.time()
         self._wanted: Config | None = None  # the newest, also if it was refused
@@ -123,6 +124,7 @@ class Stord:
 
     def _begin(self, wanted: Config, opened: Opened) -> None:
         self.opening = opened.problems
+        self.made = opened.created
         for sentence in opened.problems.values():
             self._say(sentence)
         self._say(f"pool {wanted.pool} is {'made' if opened.created else 'open'}, {len(opened.paths)} members")

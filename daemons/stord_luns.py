@@ -68,7 +68,7 @@ class Luns:
                     listening = _listen_unix(where) if lun.path is not None else _listen_tcp(where)
                 except OSError as error:
                     why = "somebody else listens there" if error.errno == errno.EADDRINUSE else error.strerror or error
-                    self.problems[where] = f"cannot listen at {where}: {why}"
+                    self.problems[where] = f"LUN {lun.name} cannot listen at {where}: {why}"
                     continue
                 self.problems.pop(where, None)
                 server = self.servers[where] = NbdServer(self._loop, [], default=name)

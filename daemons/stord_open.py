@@ -78,12 +78,13 @@ class _Members:
         self.former: dict[str, str] = {}
 
     def take(self, path: str) -> None:
-        """Raises MemberError when somebody else has the file open: then he has the pool."""
+        """Raises PoolError when somebody else has the file open: then he has the pool."""
         try:
             member = FileMember.open(path)
         except MemberError as error:
             if error.errno == errno.EBUSY:
-                raise
+                why = f"{error}, and a pool has one opener at a time: end that one (another lab? vfab labs)"
+                raise PoolError(why) from None
             missing = error.errno == errno.ENOENT
             self.problems[path] = f"member {path} is not there" if missing else str(error)
             return
@@ -181,9 +182,14 @@ def _within_tolerance(commit: f.Commit, members: _Members) -> None:
     survives = 1 if redundant and not _too_many(commit, set(missing)) else 0
     if len(missing) > survives:
         which = "; ".join(members.problems.values()) or f"number {', '.join(map(str, missing))} is not listed"
-        much = "no member" if not survives else "one member"
+        if not redundant:
+            much = "its volumes can do without no member"
+        elif len(missing) > 1:
+            much = "its volumes can do without one member"
+        else:
+            much = "its volumes can do without one member, and another one is out already"
         back = "them" if len(missing) > 1 else "it"
-        raise PoolError(f"{which}; its volumes can do without {much}: bring {back} back")
+        raise PoolError(f"{which}; {much}: bring {back} back")
 
 
 def _too_many(commit: f.Commit, missing: set[int]) -> bool:

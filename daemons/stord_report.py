@@ -105,7 +105,7 @@ def status(daemon: Stord) -> dict[str, Any]:
     wanted = daemon.config.volumes if daemon.config is not None else {}
     return {
         **told,
-        "pool": {**value, "suspended": keeper.suspended, "members": members, **_space(members)},
+        "pool": {**value, "new": daemon.made, "suspended": keeper.suspended, "members": members, **_space(members)},
         "volumes": [{**row, "pool": daemon.name, "listed": row["name"] in wanted} for row in volumes],
         "luns": _luns(daemon),
         "task": keeper.task.row() if keeper.task is not None else None,

@@ -87,10 +87,15 @@ def _members(switch: Switch) -> tuple[dict[int, list[str]], dict[int, list[str]]
     """VID -> the ports it leaves without a tag, and those it leaves with one."""
     untagged: dict[int, list[str]] = {}
     tagged: dict[int, list[str]] = {}
+    targets = {mirror.to_port for mirror in switch.mirrors}  # these give out copies and nothing else
     for name, settings in switch.ports.items():
+        if name in targets:
+            continue
         table = tables(settings, switch.vlans)
-        for vid in table["member"]:
-            (untagged if vid in table["untagged"] else tagged).setdefault(vid, []).append(name)
+        # An isolated port gives out nothing of its own VLAN, and yet it is there that people look for it.
+        own = {settings.pvid} if settings.mode == "host" else set()
+        for vid in table["member"] | own:
+            (untagged if vid in table["untagged"] | own else tagged).setdefault(vid, []).append(name)
     return untagged, tagged
 
 

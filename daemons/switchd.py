@@ -276,6 +276,13 @@ class Switchd:
         self._set_static(self._static)
         reply.done(count)
 
+    def recover(self, args: dict[str, Any], reply: Reply) -> None:
+        """`{ports, dry_run}`: ports that were shut (on-limit) work again; answers which of these ports were."""
+        shut = [name for name in self.switch.violations() if name in args.get("ports", ())]
+        for name in shut if args.get("dry_run") is not True else ():
+            self.switch.recover(name)
+        reply.done(shut)
+
     @property
     def handlers(self) -> dict[str, Handler]:
         """The control operations."""
@@ -287,6 +294,7 @@ class Switchd:
             "vlans": self.vlans,
             "snapshot": self.snapshot,
             "flush": self.flush,
+            "recover": self.recover,
             "stop": self.stop,
         }
 

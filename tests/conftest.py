@@ -97,6 +97,7 @@ def _living_in(folder: str) -> dict[processes.Process, str]:
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A short private folder with `run`, `state` and `home` in it; fails if a process stays in it."""
     folder = tempfile.mkdtemp(prefix="vf-", dir="/tmp")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)  # data then goes below HOME
     for name, variable in (("run", "XDG_RUNTIME_DIR"), ("state", "XDG_STATE_HOME"), ("home", "HOME")):
         os.mkdir(os.path.join(folder, name), 0o700)
         monkeypatch.setenv(variable, os.path.join(folder, name))

@@ -38,8 +38,10 @@ def _qemu(lun: dict[str, Any]) -> str:
         server = f"server.type=unix,server.path={lun['path'].replace(',', ',,')}"
     node = _node(lun["name"])
     read_only = ",read-only=on" if lun["read_only"] else ""
+    # Without discard=unmap QEMU swallows what the guest trims, and the volume never gets thin again.
     blockdev = (
-        f"driver=nbd,{server},export={lun['name']},reconnect-delay={RECONNECT_SECONDS},node-name={node}{read_only}"
+        f"driver=nbd,{server},export={lun['name']},reconnect-delay={RECONNECT_SECONDS},discard=unmap,"
+        f"node-name={node}{read_only}"
     )
     return f'-blockdev "{blockdev}" -device virtio-blk-pci,drive={node}'
 
@@ -53,7 +55,7 @@ def _libvirt(lun: dict[str, Any]) -> str:
     read_only = "\n  <readonly/>" if lun["read_only"] else ""
     return (
         "<disk type='network' device='disk'>\n"
-        "  <driver name='qemu' type='raw' cache='none'/>\n"
+        "  <driver name='qemu' type='raw' cache='none' discard='unmap'/>\n"
         f"  <source protocol='nbd' name={quoteattr(lun['name'])}>\n"
         f"    {where}\n"
         f"    <reconnect delay='{RECONNECT_SECONDS}'/>\n"

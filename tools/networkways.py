@@ -12,7 +12,7 @@ from netvirt.ports.vxlan_rules import parse_endpoint
 from netvirt.ports.websocket_rules import parse_listen, url
 
 Ways = dict[str, str]
-PROGRAMS: Final = ("v86", "node", "openvswitch")
+PROGRAMS: Final = ("v86", "node", "openvswitch", "hyperv")
 
 
 def ways(name: str, port: dict[str, Any], mac: str) -> Ways:
@@ -31,7 +31,8 @@ def _websocket(name: str, port: dict[str, Any], mac: str) -> Ways:
         "})",
     )
     node = (
-        f'const socket = new WebSocket("{where}")  // Node.js 22, or a browser: {page}',
+        f"// Node.js 22, or a browser: {page}",
+        f'const socket = new WebSocket("{where}")',
         'socket.binaryType = "arraybuffer"',
         "socket.onmessage = message => take(new Uint8Array(message.data))  // one message is one frame",
         "socket.onopen = () => socket.send(frame)",
@@ -58,7 +59,9 @@ def _vxlan(name: str, port: dict[str, Any], mac: str) -> Ways:
         linux.append(
             "# several ends: leave remote out, and for each:  bridge fdb append 00:00:00:00:00:00 dev DEVICE dst END"
         )
-    return {"kernel": "\n".join(linux), "openvswitch": "\n".join(ovs)}
+    kernel = "\n".join(linux)
+    hyperv = f"# Hyper-V itself speaks no VXLAN to others; a Linux guest of it does\n{kernel}"
+    return {"kernel": kernel, "openvswitch": "\n".join(ovs), "hyperv": hyperv}
 
 
 KINDS: dict[str, Callable[[str, dict[str, Any], str], Ways]] = {"websocket": _websocket, "vxlan": _vxlan}

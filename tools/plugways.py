@@ -23,8 +23,24 @@ def _qemu_value(value: str) -> str:
     return value.replace(",", ",,")  # a comma ends a QEMU option's value unless it is doubled
 
 
+def _device(card: str, mac: str) -> str:
+    return f"virtio-net-pci,netdev={card},mac={mac}"
+
+
 def _qemu(netdev: str, card: str, mac: str) -> str:
-    return f'-netdev "{netdev}" -device virtio-net-pci,netdev={card},mac={mac}'
+    return f'-netdev "{netdev}" -device {_device(card, mac)}'
+
+
+def libvirt_arguments(what: str, netdev: str, device: str) -> str:
+    """The values of QEMU's -netdev and -device as they are, because libvirt has no element for `what`."""
+    values = ("-netdev", netdev, "-device", device)
+    arguments = "\n".join(f"    <qemu:arg value={quoteattr(value)}/>" for value in values)
+    return (
+        f"<!-- libvirt has no element for {what}: these arguments go to QEMU as they are.\n"
+        "     The domain element needs its namespace: <domain type='...' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n"
+        "     and QEMU must run as you (qemu:///session), because the socket's folder is yours alone. -->\n"
+        f"<qemu:commandline>\n{arguments}\n</qemu:commandline>"
+    )
 
 
 def _split(address: str) -> tuple[str, str]:
@@ -45,7 +61,11 @@ def _dgram(card: str, port: dict[str, Any], mac: str) -> Ways:
         f"frames.connect({port['path']!r})",
         "frames.send(frame)  # bytes, from the destination address on; one datagram is one frame",
     )
-    return {"qemu": _qemu(netdev, card, mac), "python": "\n".join(python)}
+    return {
+        "qemu": _qemu(netdev, card, mac),
+        "libvirt": libvirt_arguments("datagram sockets", netdev, _device(card, mac)),
+        "python": "\n".join(python),
+    }
 
 
 def _udp(card: str, port: dict[str, Any], mac: str) -> Ways:
@@ -100,9 +120,11 @@ def _vde(card: str, port: dict[str, Any], mac: str) -> Ways:
         f"VBoxManage modifyvm YOUR-VM --nic1 generic --nicgenericdrv1 VDE --nicproperty1 network={folder} \\\n"
         f"  --macaddress1 {mac.replace(':', '')}"
     )
+    netdev = f"vde,id={card},sock={_qemu_value(folder)},port={number}"
     return {
         "vde": vde,
-        "qemu": _qemu(f"vde,id={card},sock={_qemu_value(folder)},port={number}", card, mac),
+        "qemu": _qemu(netdev, card, mac),
+        "libvirt": libvirt_arguments("VDE", netdev, _device(card, mac)),
         "virtualbox": virtualbox,
         "bochs": f"ne2k: ioaddr=0x300, irq=9, mac={mac}, ethmod=vde, ethdev={folder}",
     }

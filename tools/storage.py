@@ -15,6 +15,7 @@ from tools.labs import KnownLab, desired
 from tools.output import table
 
 _SILENCE_SECONDS = 30.0
+_LOOK_SECONDS = 5.0  # of one pool that is stopped: the others want to be shown, too
 
 
 def pools(lab: KnownLab) -> dict[str, dict[str, Any]]:
@@ -30,9 +31,9 @@ def pool_named(lab: KnownLab, name: str) -> dict[str, Any]:
     return found[name]
 
 
-def call(lab: KnownLab, pool: str, op: str, **args: Any) -> Any:
-    """An operation of a pool's process. Raises Refused and Unreachable."""
-    with Client(lab.paths.control(pool), timeout=_SILENCE_SECONDS) as client:
+def call(lab: KnownLab, pool: str, op: str, silence: float = _SILENCE_SECONDS, **args: Any) -> Any:
+    """An operation of a pool's process; silence: seconds. Raises Refused and Unreachable."""
+    with Client(lab.paths.control(pool), timeout=silence) as client:
         return client.call(op, **args)
 
 
@@ -44,7 +45,7 @@ def statuses(lab: KnownLab, only: str | None = None) -> dict[str, dict[str, Any]
     for name in pools(lab):
         if only in (None, name):
             try:
-                found[name] = call(lab, name, "status")
+                found[name] = call(lab, name, "status", _LOOK_SECONDS)
             except Unreachable as error:
                 found[name] = {"name": name, "problems": [f"pool {name} does not answer: {error}"]}
     return found
@@ -62,6 +63,24 @@ def find_lun(lab: KnownLab, name: str) -> tuple[str, dict[str, Any]] | None:
 def rows(told: dict[str, dict[str, Any]], key: str) -> list[dict[str, Any]]:
     """The volumes or LUNs of all pools."""
     return [row for value in told.values() for row in value.get(key, ())]
+
+
+def health(told: dict[str, dict[str, Any]], key: str, name: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """The volumes or LUNs of that name (None: of any), and what is wrong with the pools that they are in. Of a pool
+    that is not open nobody knows what is in it: it is among them. Raises UserError."""
+    found = rows(told, key)
+    chosen = [row for row in found if name in (None, row["name"])]
+    there = {row["pool"] for row in chosen} | {pool for pool, value in told.items() if key not in value}
+    wrong = problems({pool: value for pool, value in told.items() if pool in there})
+    if name is not None and not chosen and not wrong:
+        raise nothing_named(key, name, found)
+    return chosen, wrong
+
+
+def nothing_named(key: str, name: str, found: list[dict[str, Any]]) -> UserError:
+    """For a volume or a LUN that is not there."""
+    word = {"volumes": "volume", "luns": "LUN"}[key]
+    return UserError(f"there is no {word} {name!r}; there are: {', '.join(row['name'] for row in found) or 'none'}")
 
 
 def problems(told: dict[str, dict[str, Any]]) -> list[str]:
@@ -142,7 +161,8 @@ def lun_table(found: list[dict[str, Any]]) -> str:
 
 
 def place(lun: dict[str, Any]) -> str:
-    return f"tcp {lun['tcp']}" if lun.get("tcp") else str(lun["path"])
+    where = f"tcp {lun['tcp']}" if lun.get("tcp") else str(lun["path"])
+    return where if lun["listening"] else f"{where} (nobody listens yet)"
 
 
 def absolute(path: str) -> str:

@@ -38,6 +38,12 @@ def place(lab: KnownLab, where: str | None) -> Place:
     return Place([switch], port or None)
 
 
+def vlan_names(lab: KnownLab) -> dict[str, int]:
+    """Names of VLANs and their IDs."""
+    configs = (want.config for want in desired(lab).values() if want.kind == "switchd")
+    return {name: int(vid) for config in configs for vid, name in config.get("vlans", {}).items()}
+
+
 def ask(lab: KnownLab, switch: str, op: str, **args: Any) -> Any:
     """An operation of a switch. Raises UserError."""
     with Client(lab.paths.control(switch), timeout=_SECONDS) as client:

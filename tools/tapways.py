@@ -5,8 +5,10 @@ Knows: how each program is told of its end. Refuses to know: labs, whether the p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+from xml.sax.saxutils import quoteattr
 
 Ways = dict[str, str]
 
@@ -29,21 +31,84 @@ def _tap(name: str, port: dict[str, Any], mac: str) -> Ways:
     }
 
 
+def _vmware(interface: str) -> Ways:
+    """Workstation and Player on Linux: the adapter of each virtual network is an interface that hears all of it."""
+    vmx = (
+        "# in the .vmx file, the machine switched off; vmware-netcfg makes the network (host-only, no DHCP)",
+        'ethernet0.present = "TRUE"',
+        'ethernet0.connectionType = "custom"',
+        f'ethernet0.vnet = "/dev/{interface}"',
+        'ethernet0.addressType = "generated"',
+    )
+    return {"vmware": "\n".join(vmx)}
+
+
+def _hyperv(interface: str, mac: str) -> str:
+    """Windows has no interface that we could open: so a guest with Linux is between, and its card the port.
+
+    Without MacAddressSpoofing Hyper-V's switch drops what that card sends in the name of others.
+    """
+    lines = (
+        f"# PowerShell on Windows; the lab runs in the Linux guest LAB, where the card that is added is {interface}",
+        "New-VMSwitch -Name virtfab -SwitchType Private",
+        "Add-VMNetworkAdapter -VMName LAB -SwitchName virtfab -Name port",
+        "Set-VMNetworkAdapter -VMName LAB -Name port -MacAddressSpoofing On",
+        f"Add-VMNetworkAdapter -VMName YOUR-VM -SwitchName virtfab -StaticMacAddress {mac.replace(':', '')}",
+        "# for a trunk port:",
+        "#   Set-VMNetworkAdapterVlan -VMName LAB -VMNetworkAdapterName port -Trunk -AllowedVlanIdList 1-4094 -NativeVlanId 0",
+        "#   Set-VMNetworkAdapterVlan -VMName YOUR-VM -Access -VlanId 10",
+    )
+    return "\n".join(lines)
+
+
+def _xen(interface: str, mac: str) -> str:
+    """xl waits until a script says `success`, and the usual one puts the interface into a bridge: so one of our own."""
+    lines = (
+        "# /etc/xen/scripts/vif-virtfab in dom0, executable: no bridge",
+        "#   #!/bin/bash",
+        '#   . "$(dirname "$0")/vif-common.sh"',
+        '#   if [ "$command" = online ]; then ip link set "$vif" up; success; fi',
+        f"vif = ['mac={mac},vifname={interface},script=vif-virtfab']",
+    )
+    return "\n".join(lines)
+
+
+def _libvirt(interface: str, mac: str) -> str:
+    return (
+        "<!-- as root, once: ip tuntap add dev NAME mode tap user USER; ip link set NAME up -->\n"
+        f"<interface type='ethernet'>\n  <mac address='{mac}'/>\n  <target dev={quoteattr(interface)} managed='no'/>\n"
+        "  <model type='virtio'/>\n</interface>"
+    )
+
+
 def _packet(name: str, port: dict[str, Any], mac: str) -> Ways:
     """A program that makes or opens a TAP of this name has its other side, and the switch the interface."""
     interface = port["device"]
+    if interface.startswith("vmnet"):  # so VMware names its adapters, and nothing else can plug in there
+        return _vmware(interface)
     netdev = f"tap,id=n0,ifname={interface},script=no,downscript=no"
     made = f"# as root, once: ip tuntap add dev {interface} mode tap user USER; ip link set {interface} up"
+    body = json.dumps({"iface_id": "eth0", "guest_mac": mac, "host_dev_name": interface})
     return {
         "namespace": f"ip link add {interface} type veth peer name eth0 netns NAMESPACE\nip link set {interface} up",
         "lxc": f"lxc.net.0.type = veth\nlxc.net.0.veth.pair = {interface}\nlxc.net.0.name = eth0\nlxc.net.0.flags = up",
-        "firecracker": f'{made}\n{{"iface_id": "eth0", "guest_mac": "{mac}", "host_dev_name": "{interface}"}}',
+        "firecracker": f"{made}\n# for PUT /network-interfaces/eth0, or network-interfaces in the file\n{body}",
         "cloud-hypervisor": f"{made}\n--net tap={interface},mac={mac}",
         "qemu": f"{made}\n-netdev {netdev} -device virtio-net-pci,netdev=n0,mac={mac}",
+        "libvirt": _libvirt(interface, mac),
+        "xen": _xen(interface, mac),
+        "hyperv": _hyperv(interface, mac),
         "bochs": f"{made}\nne2k: ioaddr=0x300, irq=9, mac={mac}, ethmod=tuntap, ethdev=/dev/net/tun:{interface}",
-        "hercules": "0E20.2 LCS -n /dev/net/tun 10.0.0.5  # makes the TAP itself; packet: is its name",
+        "gns3": f"{made}\n# a Cloud node, tab TAP interfaces: {interface}",
+        "hercules": (
+            f"# Hercules makes the TAP and says its name (tap0, if that is free), which packet: of the port must be,"
+            f" now {interface}\n0E20.2 LCS -n /dev/net/tun"
+        ),
     }
 
 
-KINDS: dict[str, Callable[[str, dict[str, Any], str], Ways]] = {"tap": _tap, "packet": _packet}
-PROGRAMS = ("linux", "namespace", "lxc", "unprivileged", "firecracker", "cloud-hypervisor", "hercules")
+KINDS: Final[dict[str, Callable[[str, dict[str, Any], str], Ways]]] = {"tap": _tap, "packet": _packet}
+PROGRAMS: Final = (
+    "linux", "namespace", "lxc", "unprivileged", "firecracker", "cloud-hypervisor", "hercules", "libvirt", "xen",
+    "hyperv", "gns3", "vmware",
+)  # fmt: skip

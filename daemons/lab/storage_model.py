@@ -96,7 +96,7 @@ class VolumeModel(_Model):
 
     pool: PoolName = Field(description="the pool that it lies in")
     raid: Level = Field(description="linear, raid0, raid1 (copies) or raid5 (parity)")
-    size: Size = Field(description="size that the guest sees; it can grow later, and not shrink")
+    size: Size = Field(description="size that guests see; it can grow, which those see that connect anew")
     grain: Grain = Field(default=DEFAULT_GRAIN, description="unit of mapping, a power of two from 4KiB to 1MiB (32KiB)")
 
 

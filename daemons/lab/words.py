@@ -21,6 +21,7 @@ RESERVED: Final = {
     "stp": 0x00, "pause": 0x01, "lacp": 0x02, "dot1x": 0x03, "elmi": 0x07, "provider-stp": 0x08, "provider-mvrp": 0x0D,
     "lldp": 0x0E, "mvrp": MVRP,
 }  # fmt: skip
+SMALLEST_MTU: Final = 64  # a minimal Ethernet frame holds 46 bytes; much below it nothing passes
 ACTIONS: Final = ("peer", "tunnel", "drop")
 RATE: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([A-Za-z/]+)")
 RATE_UNITS: Final = {
@@ -64,11 +65,14 @@ def rate_text(number: int, unit: str) -> str:
 
 def tpid(value: object) -> int:
     """`802.1q` or `802.1ad`; 0x8100 and 0x88a8 as numbers, too."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 5:
+        value = int(value)  # a program's number, which comes here as text
     known = {**TPIDS, "0x8100": C_TAG, "0x88a8": S_TAG}
     if type(value) is int and value in TPIDS.values():
         return value
     if not isinstance(value, str) or value.lower() not in known:
-        raise ValueError(f"{quoted(value)} is no tag type; {did_you_mean(value, TPIDS, f'use {listed(TPIDS)}')}")
+        said = f"{value:#06x}" if type(value) is int and value >= 0 else value
+        raise ValueError(f"{quoted(said)} is no tag type; {did_you_mean(value, TPIDS, f'use {listed(TPIDS)}')}")
     return known[value.lower()]
 
 

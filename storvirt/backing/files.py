@@ -5,6 +5,7 @@ Knows: paths, what must be undone. Refuses to know: pools, what is in a member.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 
@@ -34,11 +35,19 @@ def create_all(paths: Sequence[str], size: int) -> list[FileMember]:
     made: list[FileMember] = []
     try:
         for path in paths:
+            _has_folder(path)
             made.append(FileMember.create(path, size))
     except BaseException:
         remove_all(made)
         raise
     return made
+
+
+def _has_folder(path: str) -> None:
+    """ENOENT alone would say that the file is not there, which is what was wanted."""
+    folder = os.path.dirname(path)
+    if folder and "\0" not in path and not exists(folder):
+        raise MemberError(errno.ENOENT, path, f"cannot create {path}: there is no folder {folder}; make it first")
 
 
 def remove_all(members: Sequence[FileMember]) -> None:

@@ -10,6 +10,7 @@ call again, nothing is lost.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from os import PathLike, fspath
 from types import TracebackType
@@ -29,13 +30,20 @@ Paths = Sequence[str | PathLike[str]]
 
 def create_core(paths: Paths, *, name: str, size: int, extent: int | None = None) -> Core:
     """A new, empty pool on new files of `size` bytes each. Never touches a file that is there."""
-    members = create_all([fspath(path) for path in paths], size)
+    members = create_all(_texts(paths), size)
     try:
         idents = [identity.fresh() for _ in members]
         return format_pool(members, name=name, pool_id=identity.fresh(), member_ids=idents, extent=extent)
     except BaseException:
         remove_all(members)
         raise
+
+
+def _texts(paths: Paths) -> list[str]:
+    """One name would be a sequence, too: of files with names of one letter."""
+    if isinstance(paths, str):
+        raise PoolError(f"the files of a pool are a list, and {paths!r} is one name")
+    return [fspath(path) for path in paths]
 
 
 class OpenVolume(Lun):
@@ -57,6 +65,19 @@ class OpenVolume(Lun):
         super().write(offset, data, fua)
         self._pool.work()  # nobody else does what can be done meanwhile
 
+    def flush(self) -> None:
+        self._must_be_open("flush")
+        super().flush()
+
+    def _judge(self, call: str, offset: int, length: int, writing: bool = False, carried: bool = False) -> None:
+        self._must_be_open(call)
+        super()._judge(call, offset, length, writing, carried)
+
+    def _must_be_open(self, call: str) -> None:
+        # Reads would still come from what is in memory, or say that the members are damaged.
+        if self._pool.closed:
+            raise self._error(errno.ESHUTDOWN, f"{call}: pool {self._pool.name} is closed")
+
 
 class Pool:
     """An open pool. `with Pool.create([...], size=1 << 30) as pool:` closes it at the end, with a checkpoint."""
@@ -77,7 +98,7 @@ class Pool:
         degraded: go on although some are missing, as far as redundancy reaches. read_only: no file changes, and
         others may look at the same time.
         """
-        texts = [fspath(path) for path in paths]
+        texts = _texts(paths)
         if degraded:
             texts = [path for path in texts if exists(path)]
         if not texts:
@@ -110,13 +131,19 @@ class Pool:
         return self.volume(name)
 
     def volume(self, name: str) -> OpenVolume:
+        self._must_be_open()
         return OpenVolume(self.core, name, self.read_only)
 
     def status(self) -> dict[str, Any]:
         """Members, volumes, free space in bytes, counters."""
         return self.core.status()
 
+    def _must_be_open(self) -> None:
+        if self.core.closed:
+            raise PoolError(f"pool {self.name} is closed")
+
     def _must_write(self) -> None:
+        self._must_be_open()
         if self.read_only:
             raise PoolError(f"pool {self.name} is open for reading only")
 

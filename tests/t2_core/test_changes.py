@@ -66,6 +66,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
               {"storm": (("unicast", 1_000_000, "bps"), ("broadcast", 5, "fps"))}),
     "reserved": ("eth1", {"reserved": "lldp:tunnel,lacp:peer"}, {"tunnel": vids(14, 33), "peer": vids(2)}),
     "flood": ("eth1", {"flood": "none"}, {"flood": frozenset()}),
+    "tpid as a number": ("eth1", {"tpid": str(0x88A8)}, {"tpid": 0x88A8}),
     "much": (
         "eth1",
         {"priority": "5", "protected": "yes", "mac-limit": "3", "on-limit": "drop", "sticky": "true", "mtu": "1500",
@@ -94,7 +95,9 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {
     "not together": ("eth1", {"translate": "5:10"}, "no tags to translate"),
     "rate": ("eth1", {"storm": "broadcast:5"}, "is no rate"),
     "pair": ("eth1", {"storm": "broadcast"}, "no colon"),
-    "number": ("eth1", {"mtu": "many"}, "is no number"),
+    "number": ("eth1", {"mac_limit": "many"}, "is no number"),
+    "tpid": ("eth1", {"tpid": str(0x9100)}, "'0x9100' is no tag type; use 802.1q, 802.1ad"),
+    "no MTU": ("eth1", {"mtu": "many"}, "is no MTU; give a number from 64 to 65535"),
     "yes": ("eth1", {"sticky": "perhaps"}, "neither true nor false"),
 }
 
@@ -153,13 +156,28 @@ def test_differences_are_lines_for_people() -> None:
         "s1:eth2 pvid: 20 -> 30",
         "s1:eth2 tpid: 802.1q -> 802.1ad",
         "s1:eth2 storm: none -> broadcast:5 Mbit/s",
-        "s1:eth2 peer_addresses: none -> lacp,05",
+        "s1:eth2 reserved peer: none -> lacp,05",
         "s1 VLAN 30: guests -> none",
         "s1 VLAN 40: none -> voice",
         "s1 mirror m: none -> ports_in=eth1 to_port=eth9",
         "s1 static 02:00:00:00:00:01 in VLAN 10: none -> eth1",
     ]
     assert list(differences("s1", made, made)) == []
+
+
+def test_differences_are_in_the_words_of_port_set() -> None:
+    keys = {"ingress_filter": False, "protected": True, "mac_limit": 5, "priority": 3, "mtu": 1500, "accept": "all"}
+    before = changed("s1", config(), {"ports": {"eth1": {"mode": "trunk", "untagged": ""}}})
+    made = changed("s1", before, {"ports": {"eth1": {**keys, "untagged": None}}})
+    assert [each["text"] for each in differences("s1", before, made)] == [
+        "s1:eth1 priority: 0 -> 3",
+        "s1:eth1 mtu: 9216 -> 1500",
+        "s1:eth1 ingress-filter: yes -> no",
+        "s1:eth1 accept: default -> all",
+        "s1:eth1 untagged: none -> native",
+        "s1:eth1 protected: no -> yes",
+        "s1:eth1 mac-limit: none -> 5",
+    ]
 
 
 def test_all_or_nothing_over_several_switches() -> None:

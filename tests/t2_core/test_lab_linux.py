@@ -64,8 +64,8 @@ def test_what_to_paste() -> None:
     handed = tapways.ways("s1:eth1", ports["eth1"], MAC)
     assert handed.keys() == {"namespace"} and "vfab plug --address 10.0.0.5/24 s1:eth1" in handed["namespace"]
     outside = tapways.ways("s1:eth2", ports["eth2"], MAC)
-    assert {"lxc", "firecracker", "cloud-hypervisor", "qemu", "bochs", "hercules", "namespace"} == outside.keys()
-    assert all("e1" in text for name, text in outside.items() if name != "hercules")
+    assert {"lxc", "firecracker", "cloud-hypervisor", "qemu", "bochs", "hercules", "namespace"} <= outside.keys()
+    assert all("e1" in text for text in outside.values())
     named = tapways.ways("s1:eth1", made("{tap: t1}")["eth1"], MAC)
     assert all("t1" in text for text in named.values())
     assert {*handed, *outside, *named} <= {*tapways.PROGRAMS, "qemu", "bochs"}

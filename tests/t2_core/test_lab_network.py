@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -133,3 +135,11 @@ def test_what_to_paste() -> None:
 
 def test_a_lab_with_both_is_a_lab() -> None:
     assert load("{websocket: '127.0.0.1:8080'}", f"{{trunk: all, vxlan: {{{TUNNEL}}}}}").lab.name == "plugs"
+
+
+def test_a_switch_without_such_a_port_loads_neither_driver_nor_library() -> None:
+    program = (
+        "import daemons.switchd, sys; print(*sorted({'wsproto', 'h11', 'netvirt.ports.vxlan'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == ""

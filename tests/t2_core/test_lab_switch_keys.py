@@ -121,6 +121,7 @@ CASES = {
     "translate twice": (PORT.replace("e2:", "¤e2:") % "trunk: [10], translate: {5: 10, 6: 10}", "translated twice"),
     "native twice": (HEAD + "      ports: {e1: ¤{trunk: all, native: 1, native-tagged: 2}}\n", "one native"),
     "native-tagged of access": (PORT % "access: 10, ¤native-tagged: 1", "belongs to a trunk port"),
+    "tpid number": (PORT % "access: 10, tpid: ¤0x9100", "'0x9100' is no tag type; use 802.1q, 802.1ad"),
     "tpid": (PORT % "access: 10, tpid: ¤802.1x", "'802.1x' is no tag type; did you mean '802.1q'"),
     "priority-tags": (PORT % "access: 10, priority-tags: ¤sometimes", "use never or if-nonzero or always"),
     "priority-tags of a tunnel": (PORT % "tunnel: 10, ¤priority-tags: always", "an access port or a trunk"),

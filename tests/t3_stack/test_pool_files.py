@@ -105,6 +105,29 @@ def test_degraded_is_asked_for(files: list[str]) -> None:
         assert [row["state"] for row in pool.status()["members"]] == ["in", "out", "in"]
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_closed_pool_says_so_and_nothing_else(files: list[str], read_only: bool) -> None:
+    """Its members are not damaged, and it does not answer from memory."""
+    make(files).close()
+    pool = Pool.open(files, read_only=read_only)
+    disk = pool.volume("v0")
+    pool.close()
+    pool.close()
+    for call in (
+        lambda: disk.pread(7, 0),
+        lambda: disk.pwrite(b"x", 0),
+        lambda: disk.trim(0, 4096),
+        lambda: disk.extents(0, 4096),
+        disk.flush,
+    ):
+        with pytest.raises(BlockError, match="pool p0 is closed") as caught:
+            call()
+        assert caught.value.errno == errno.ESHUTDOWN
+    for ask in (lambda: pool.volume("v0"), lambda: pool.create_volume("v1", MIB)):
+        with pytest.raises(PoolError, match="is closed"):
+            ask()
+
+
 def test_what_cannot_be_made_leaves_nothing(files: list[str]) -> None:
     Path(files[2]).write_text("mine")
     with pytest.raises(MemberError, match=r"c\.img exists already: a member is never made over a file"):
@@ -113,6 +136,11 @@ def test_what_cannot_be_made_leaves_nothing(files: list[str]) -> None:
     os.unlink(files[2])
     with pytest.raises(PoolError, match="bytes; with extents of"):
         Pool.create(files, size=MIB)
+    with pytest.raises(PoolError, match="of a pool are a list, and"):
+        Pool.create(files[0], size=64 * MIB)
+    nowhere = os.path.join(os.path.dirname(files[0]), "none")
+    with pytest.raises(MemberError, match=f"there is no folder {nowhere}; make it first"):
+        Pool.create([files[0], f"{nowhere}/b.img"], size=64 * MIB)
     with pytest.raises(PoolError, match="1 to 64 members, not 0"):
         Pool.create([], size=64 * MIB)
     assert not any(map(os.path.exists, files))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import random
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -18,108 +19,7 @@ from netvirt.ports.vxlan import VxlanPort
 from netvirt.ports.vxlan_rules import check_tunnel, parse_endpoint
 from tests.support.contracts import check_port
 from tests.support.links import End, frame, numbers, run_until
-
-VNI = {10: 1010, 20: 0xABCDEF}
-
-
-def wrapped(data: bytes, vni: int = 1010, flags: int = 8) -> bytes:
-    return bytes([flags, 0, 0, 0]) + vni.to_bytes(3, "big") + b"\0" + data
-
-
-def tagged(data: bytes, vid: int = 10, tpid: bytes = b"\x81\0") -> bytes:
-    return data[:12] + tpid + vid.to_bytes(2, "big") + data[12:]
-
-
-def between(source: int, target: int, body: bytes = bytes(46)) -> bytes:
-    """A frame from station `source` to station `target`; 0 is everybody."""
-    address = b"\xff" * 6 if target == 0 else bytes([2, 0, 0, 0, 0, target])
-    return address + bytes([2, 0, 0, 0, 0, source]) + b"\x88\xb5" + body
-
-
-class Rig:
-    """A port at 127.0.0.1 or ::1, and remotes at other addresses of the loopback network."""
-
-    untag = True
-
-    def __init__(self, remotes: int = 1, family: socket.AddressFamily = socket.AF_INET, **options: object) -> None:
-        self.loop = Loop()
-        self.end = End(self.loop, limit=1 << 20)
-        self.queue, self.received, self.carriers = self.end.queue, self.end.frames, self.end.carriers
-        self.wires = (self.end.queue, self.end.receive, self.end.carrier_changed)
-        self.here = "127.0.0.1"
-        self.number = self._free()
-        self.hosts = [f"127.0.0.{n + 2}" for n in range(remotes)]
-        self.port = VxlanPort(
-            self.loop, f"{self.here}:{self.number}", [f"{host}:{self.number}" for host in self.hosts],
-            options.pop("vnis", VNI), *self.wires, **options,  # type: ignore[arg-type]
-        )  # fmt: skip
-        self.end.driver = self.port
-        self.peers: list[socket.socket] = []
-        self.got: list[bytes] = []
-
-    def _free(self) -> int:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((self.here, 0))
-            return int(probe.getsockname()[1])
-
-    def peer_comes(self) -> None:
-        self.got = []
-        for host in self.hosts:
-            peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-            peer.bind((host, self.number))
-            self.peers.append(peer)
-
-    def says(self, data: bytes, who: int = 0) -> None:
-        while True:
-            with contextlib.suppress(BlockingIOError):
-                self.peers[who].sendto(data, (self.here, self.number))
-                return
-            self.loop.run_once(0)
-
-    def peer_goes(self) -> None:
-        for peer in self.peers:
-            peer.close()
-        self.peers = []
-
-    def hears(self, who: int = 0) -> list[tuple[int, bytes]]:
-        """(VNI, inner frame) of all that a remote was sent until now."""
-        found = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                data, (host, number, *_) = self.peers[who].recvfrom(1 << 16)
-                assert (host, number >= 49152) == (self.here, True)
-                assert (data[:4], data[7]) == (b"\x08\0\0\0", 0)
-                found.append((int.from_bytes(data[4:7], "big"), data[8:]))
-        return found
-
-    def until(self, condition: Callable[[], object], what: str = "the condition") -> None:
-        run_until(condition, self.loop, what=what)
-
-    def count(self, name: str) -> int:
-        return int(self.port.statistics()[name])
-
-    def close(self) -> None:
-        self.port.close()
-        self.peer_goes()
-        self.loop.close()
-
-
-class ContractRig(Rig):
-    """Frames without a tag are a VNI of their own: as check_port() sends them."""
-
-    def __init__(self) -> None:
-        super().__init__(vnis={0: 77})
-
-    def peer_sends(self, frames: Sequence[bytes]) -> None:
-        for data in frames:
-            self.says(wrapped(data, 77))
-            self.loop.run_once(0)
-
-    def peer_got(self) -> list[bytes]:
-        if self.peers:
-            self.got += [data for vni, data in self.hears() if vni == 77]
-        return self.got
+from tests.support.vxlan_rig import VNI, ContractRig, Rig, between, tagged, wrapped
 
 
 @pytest.fixture
@@ -363,6 +263,49 @@ def test_a_large_packet_that_was_left_to_a_card_is_cut_up_further_on(
     assert b"".join(piece[headers:] for piece in pieces) == data
     assert [len(piece) - 14 - (4 if vid else 0) for piece in pieces[:-1]] == [1450] * (len(pieces) - 1)
     assert (r.count("large"), r.count("checksums-finished")) == (1, 0)
+
+
+def noise(dice: random.Random) -> bytes:
+    """A frame that looks like IP more or less: lengths, offsets and protocols that lie, cut off anywhere."""
+    kind, head = dice.choice([(b"\x08\0", 20), (b"\x86\xdd", 40), (b"\x81\0", 4), (b"\x88\xb5", 0)])
+    body = bytearray(dice.randbytes(dice.choice([0, 1, 19, 20, 39, 40, 60, 300, 3000, 60_000])))
+    if head == 20 and len(body) > 20:
+        body[0], body[6:8], body[9] = dice.choice([0x45, 0x4F, 0x40, 0x46]), b"\0\0", dice.choice([6, 17, 1])
+    if head == 40 and len(body) > 40:
+        body[6] = dice.choice([6, 17, 0])
+    at = dice.choice([2, 4])
+    if len(body) > 60 and dice.random() < 0.7:
+        body[at : at + 2] = struct.pack(">H", min(65535, max(0, len(body) - dice.choice([0, 1, head, head + 20]))))
+    if len(body) > 60 and dice.random() < 0.5:  # the sum that counts as left to a card
+        ends, start = (body[12:20], (body[0] & 15) * 4) if head == 20 else (body[8:40], 40)
+        size = (int.from_bytes(body[2:4], "big") - start) if head == 20 else int.from_bytes(body[4:6], "big")
+        protocol = body[9 if head == 20 else 6]
+        pseudo = bytes(ends) + struct.pack(">HH", protocol, size & 0xFFFF)
+        total = sum(struct.unpack(f">{len(pseudo) // 2}H", pseudo))
+        total = (total & 0xFFFF) + (total >> 16)
+        field = start + (16 if protocol == 6 else 6)
+        body[field : field + 2] = struct.pack(">H", (total & 0xFFFF) + (total >> 16))
+    return between(1, 2)[:12] + kind + bytes(body)
+
+
+def test_noise_comes_out_as_it_went_in_or_is_counted(rig: Callable[..., Rig]) -> None:
+    """Only a checksum may be another one; what is too long for the way is counted."""
+    r = rig(inner_tags=True)
+    r.port._receiver.mtu = 200
+    dice = random.Random(4789)
+    frames = [noise(dice)[: dice.choice([14, 15, 40, 1 << 16, 1 << 16, 1 << 16])] for _ in range(1500)]
+    for data in frames:
+        r.says(wrapped(data))
+        r.loop.run_once(0)
+        r.end.send(tagged(data))
+        r.hears()
+    r.until(lambda: len(r.received) == len(frames))
+    for came, went in zip(r.received, frames, strict=True):
+        wanted = tagged(went)
+        assert (len(came), came[:34]) == (len(wanted), wanted[:34])
+        assert sum(a != b for a, b in zip(came, wanted, strict=True)) <= 2
+    assert r.count("large") > 5 and r.count("checksums-finished") > 5
+    assert r.count("tx_frames") == len(frames)
 
 
 @pytest.mark.parametrize(

@@ -218,13 +218,48 @@ def test_the_verbs(lab: Lab) -> None:
     assert "four" not in lab.vlans and lab.port("s1:t").settings["allowed"] == "10"
     vfab("fdb", "add", "s1", "02-00-00-00-00-05", "vlan=two", "port=x")
     assert vfab("fdb", "show", "s1", "--json").json[0]["kind"] == "static"
+    assert [len(vfab("fdb", "show", word, "--json").json) for word in ("vlan=two", "vid=20", "vlan=one")] == [1, 1, 0]
     assert vfab("fdb", "flush", "s1", "vlan=two", "--json").json == {"s1": 0}
     assert len(lab.stations("s1")) == 1, "what was given is not learned"
     vfab("fdb", "remove", "s1", "02:00:00:00:00:05", "vlan=20")
     assert lab.stations("s1") == []
+    with pytest.raises(UserError, match="stations have no 'vlan'; there are vid, port, mac"):
+        lab.stations("s1", vlan=10)
+
+
+def test_a_port_that_was_shut_is_brought_back(lab: Lab, attach: Attach) -> None:
+    def shut() -> bool:
+        return bool(vfab("port", "show", "s1:a", "--json").json[0]["shut"])
+
+    lab.port("s1:a").set(mac_limit=1, on_limit="shutdown")
+    nic = attach("s1:a")
+    assert "Nothing to change" in vfab("port", "set", "s1:a", "state=forwarding").out
+    for last in (b"\x07", b"\x08"):
+        nic.send(b"\xff" * 6 + b"\x02\0\0\0\0" + last + frame(1, 60)[12:])
+    until(shut)
+    assert re.search(r"^s1:a +up +shut ", vfab("status", "--ports").out, re.MULTILINE)
+    assert "s1:a state: shut -> forwarding" in vfab("port", "set", "s1:a", "state=forwarding", "--dry-run").out
+    assert shut()
+    assert vfab("port", "set", "s1:a", "s1:p", "state=forwarding").out == "s1:a state: shut -> forwarding\n"
+    assert not shut()
+
+
+def test_the_destination_of_a_mirror_is_in_no_vlan(lab: Lab) -> None:
+    lab.change({"s1": {"mirrors": [{"name": "m", "vlans": "30", "to_port": "p"}]}})
+    rows = {row["vids"]: row for row in vfab("vlan", "show", "s1", "--json").json}
+    assert rows["10"]["untagged"] == ["a", "x"]
+
+
+def test_an_isolated_port_is_shown_in_its_vlan(lab: Lab) -> None:
+    lab.change({"s1": {"vlans_settings": {"private": [[50, 51, []]]}, "ports": {"p": {"pvid": 50}, "q": {"pvid": 51}}}})
+    rows = {row["vids"]: row for row in vfab("vlan", "show", "s1", "--json").json}
+    assert rows["50-51"]["untagged"] == ["p", "q"]  # q gives out frames of 50 only
 
 
 WRONG = [
+    (("port", "set", "s1:a", "mtu=0"), "'0' is no MTU; give a number from 64", 1),
+    (("port", "set", "s1:a", "mtu=none"), "'none' is no MTU", 1),
+    (("port", "set", "s1:a", "access=10", "trunk=20"), "either access, trunk or tunnel", 1),
     (("port", "set", "s1:a"), "needs ports and settings", 2),
     (("port", "set", "access=10"), "needs ports and settings", 2),
     (("port", "set", "s1:a", "acess=10"), "did you mean 'access'", 1),
@@ -240,6 +275,10 @@ WRONG = [
     (("fdb", "add", "s1", "nonsense", "vlan=10", "port=a"), "nonsense", 1),
     (("fdb", "add", "s1", "03:00:00:00:00:05", "vlan=10", "port=a"), "not the address of one station", 1),
     (("fdb", "remove", "s1", "02:00:00:00:00:05", "vlan=10"), "no static station", 1),
+    (("fdb", "show", "s1", "vlan=tow"), "did you mean 'two'", 2),
+    (("fdb", "show", "s1", "vlan=two", "vid=10"), "stands there twice", 2),
+    (("fdb", "show", "s1", "age=3"), "is none of vlan=, port=, mac=", 2),
+    (("fdb", "show", "s1", "a"), "is none of vlan=VLAN", 2),
     (("fdb", "flush", "s1", "port=z"), "no port z", 1),
     (("fdb", "flush", "port=a"), "one SWITCH", 2),
 ]

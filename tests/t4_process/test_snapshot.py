@@ -1,4 +1,4 @@
-"""A real switchd's `snapshot`: a copy made of it does with a frame what the process does, and asking changes nothing."""
+"""`snapshot` of a real switchd: a copy does with a frame what the process does, and asking changes nothing."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,12 +79,13 @@ def test_a_life(folder: Path, home: Path, disk: Guest) -> None:
     assert files(folder) == []
     first = vfab("up", "disks").out
     assert re.search(r"p0 +pool +up .* 3/3 members; LUNs lun0", first) and "Lab disks is up" in first
+    assert f"pool p1 is new and empty; made: {folder}/d.img, {folder}/e.img" in first
     assert files(folder) == ["a.img", "b.img", "c.img", "d.img", "e.img"]
     assert "Nothing to do" in vfab("up", "disks").out
     disk.write((MIB := 1 << 20, b"kept" * 1024))
     vfab("down")
     assert left_in(home / "run") == [] and left_in(home / "state") == [] and len(files(folder)) == 5
-    vfab("up", "disks")
+    assert "is new and empty" not in vfab("up", "disks").out
     assert disk.read(MIB, 4096) == b"kept" * 1024
 
 
@@ -111,6 +113,9 @@ def test_a_disk_is_pulled_out_and_another_put_in(folder: Path, disk: Guest) -> N
     os.unlink(folder / "b.img")
     told = until(lambda: (answer := vfab("status", code=None)).code == 1 and answer, what="the complaint")
     assert f"member {folder}/b.img of pool p0 is out" in told.err  # type: ignore[union-attr]
+    for words in (("volume", "status"), ("volume", "status", "v0"), ("lun", "status", "lun0")):
+        assert f"member {folder}/b.img of pool p0 is out" in vfab(*words, code=1).err
+    assert [vfab("volume", "status", "v1").code, vfab("lun", "status", "lun1").code] == [0, 0]
     assert re.search(r"p0 +degraded +2/3", vfab("pool", "status", "p0", code=1).out)
     assert disk.read(0, 4096) == b"precious" * 512
     done = vfab("pool", "replace", "p0", "b.img", "n.img").out
@@ -126,6 +131,16 @@ def test_a_disk_is_pulled_out_and_another_put_in(folder: Path, disk: Guest) -> N
     vfab("down")
     vfab("up", "disks")
     assert disk.read(0, 4096) == b"precious" * 512 and disk.reconnects == 1
+
+
+def test_a_new_file_of_the_old_name_is_in_the_lab_file_already(folder: Path) -> None:
+    vfab("up", "disks")
+    os.unlink(folder / "b.img")
+    until(lambda: vfab("status", code=None).code == 1, what="the complaint")
+    assert "there is no folder" in vfab("pool", "replace", "p0", "b.img", "none/b.img", code=1).sentence
+    told = vfab("pool", "replace", "p0", "b.img", "b.img").out
+    assert "b.img: done" in told and "lab file" not in told
+    assert "warning" not in vfab("status").err
 
 
 def _states() -> dict[str, str]:
@@ -206,8 +221,9 @@ def test_what_to_paste(folder: Path) -> None:
     assert ways["nbd"] == f"nbd+unix:///lun0?socket={path}"
     blockdev, device = shlex.split(ways["qemu"])[1::2]
     assert blockdev == (
-        f"driver=nbd,server.type=unix,server.path={path},export=lun0,reconnect-delay=60,node-name=lun0"
+        f"driver=nbd,server.type=unix,server.path={path},export=lun0,reconnect-delay=60,discard=unmap,node-name=lun0"
     ) and device == "virtio-blk-pci,drive=lun0"  # fmt: skip
+    assert "cache='none' discard='unmap'/>" in ways["libvirt"]
     assert f'socket="{path}"' in ways["libvirt"] and "<reconnect delay='60'/>" in ways["libvirt"]
     assert f"-unix '{path}' -N lun0" in ways["kernel"]
     assert "<readonly/>" in vfab("attach", "lun1", "--for", "libvirt").out
@@ -236,6 +252,18 @@ def test_over_tcp_for_everybody_here(folder: Path) -> None:
     uri = vfab("attach", "lun0", "--for", "nbd").out.splitlines()[1]
     assert uri == f"nbd://127.0.0.1:{port}/lun0"
     assert "104857600" in run(need("nbdinfo"), "--size", uri).out
+
+
+def test_an_address_that_somebody_else_has(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        where = f"127.0.0.1:{other.getsockname()[1]}"
+        change(folder, "lun0: {volume: v0, nbd: true}", f'lun0: {{volume: v0, nbd: {{tcp: "{where}"}}}}')
+        complaint = f"LUN lun0 cannot listen at {where}: somebody else listens there"
+        assert complaint in vfab("up", "disks", code=1).err
+        told = vfab("lun", "status", code=1)
+        assert f"tcp {where} (nobody listens yet)" in told.out and complaint in told.err
+    until(lambda: vfab("lun", "status", code=None).code == 0, what="the address")
+    assert "nobody listens" not in vfab("lun").out
 
 
 # --- without a lab

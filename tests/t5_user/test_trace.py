@@ -93,8 +93,8 @@ def test_the_readme_shows_what_is_printed(work: Path) -> None:
     assert vfab("trace", "h1", "dst=h3").out == shown
     (sentence,) = re.findall(r'`vfab trace h1 dst=h2` ends with "(.*?)"', text, re.DOTALL)
     assert vfab("trace", "h1", "dst=h2", code=1).out.splitlines()[-1] == " ".join(sentence.split())
-    (words,) = re.findall(r"`vfab (trace s1:eth9 [^`]+)`", text)
-    assert vfab(*words.split(), code=None).out.splitlines()[-1]
+    (words,) = re.findall(r"`vfab (trace s2:eth9 [^`]+)`", text)
+    assert vfab(*words.split()).out.splitlines()[-1] == "reaches h3:eth0 (untagged)"
 
 
 def test_the_advice_is_a_command_that_helps(work: Path) -> None:

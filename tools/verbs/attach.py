@@ -1,20 +1,20 @@
 """vfab attach PORT or LUN: how to plug something of yours into a port of the lab, or use a LUN as a disk: exactly what
 to paste. It changes nothing.
 
-Knows: the kinds of ports, and how QEMU, libvirt, socat and Python are told of them (of datagram ports:
-tools/plugways.py, tapways.py and networkways.py, of LUNs: tools/lunways.py).
+Knows: the kinds of ports, and how QEMU, libvirt, socat and Python are told of them (of other ports:
+tools/plugways.py, tapways.py and networkways.py, where else a program plugs in: homeways.py, of LUNs: lunways.py).
 Refuses to know: who pastes it.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 from daemons.errors import UserError
 from netvirt.addr import derived_mac
-from tools import lunways, networkways, plugways, storage, tapways
+from tools import homeways, lunways, networkways, plugways, storage, tapways
 from tools.errors import BadInput
 from tools.labs import KnownLab, choose, desired
 from tools.output import paint, print_json
@@ -24,10 +24,12 @@ _REDIAL = (
     "# To outlive a restart of the switch, QEMU must dial again: add ,reconnect-ms=1000 to -netdev (QEMU 9.2 on),"
     "\n# or ,reconnect=1 (8.0 to 9.1); or use role: dial, where the switch does it with any QEMU."
 )
-PROGRAMS = (
-    "qemu", "libvirt", "virtualbox", "gns3", "vde", "bochs", "socat", "python", "nbd", "kernel", *tapways.PROGRAMS,
-    *networkways.PROGRAMS,
-)  # fmt: skip
+PROGRAMS = tuple(homeways.HOMES)
+_KINDS: dict[str, Callable[[str, dict[str, Any], str], dict[str, str]]] = {
+    **dict.fromkeys(plugways.KINDS, plugways.ways),
+    **dict.fromkeys(tapways.KINDS, tapways.ways),
+    **dict.fromkeys(networkways.KINDS, networkways.ways),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,25 +46,14 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(
             f"{options.port} dials {port['peer'] or port['endpoint']}; give what you attach a port of its own"
         )
-    mac = derived_mac(lab.id, *options.port.split(":"))
-    if port["kind"] in plugways.KINDS:
-        ways = plugways.ways(options.port, port, mac)
-    elif port["kind"] in tapways.KINDS:
-        ways = tapways.ways(options.port, port, mac)
-    elif port["kind"] in networkways.KINDS:
-        ways = networkways.ways(options.port, port, mac)
-    else:
-        ways = _qemu_ways(options.port, port, mac) if port["kind"] == "qemu" else _nic_ways(config, port)
-    if options.program is not None and options.program not in ways:
-        raise UserError(
-            f"{options.port} cannot be used from {options.program}, it is for {', '.join(ways)}; what a port is for is"
-            " in the lab file (see also vfab graph)"
-        )
-    ways = {name: text for name, text in ways.items() if options.program in (None, name)}
+    found = ways(options.port, config, port, derived_mac(lab.id, *options.port.split(":")))
+    if options.program is not None and options.program not in found:
+        raise UserError(homeways.sentence(options.port, options.program))
+    found = {name: text for name, text in found.items() if options.program in (None, name)}
     if options.json:
-        print_json({"port": options.port, "lab": lab.id, "peer": port["peer"], "for": ways})
+        print_json({"port": options.port, "lab": lab.id, "peer": port["peer"], "for": found})
         return 0
-    print("\n\n".join(f"{paint(f'{name}:', 'bold')}\n{text}" for name, text in ways.items()))
+    print("\n\n".join(f"{paint(f'{name}:', 'bold')}\n{text}" for name, text in found.items()))
     if port["kind"] == "listen" and port["peer"]:
         print(f"\nNote: this port is meant for {port['peer']}; whoever comes second is refused.")
     return 0
@@ -76,14 +67,14 @@ def _lun(options: argparse.Namespace, lab: KnownLab) -> int:
             f"lab {lab.name} has no LUN {options.port!r}; its LUNs are: {names} (a port is written SWITCH:PORT)"
         )
     pool, lun = found
-    ways = lunways.ways(lun)
-    if options.program is not None and options.program not in ways:
-        raise UserError(f"a LUN cannot be used from {options.program}; it can from: {', '.join(ways)}")
-    ways = {name: text for name, text in ways.items() if options.program in (None, name)}
+    found_ways = lunways.ways(lun)
+    if options.program is not None and options.program not in found_ways:
+        raise UserError(f"a LUN cannot be used from {options.program}; it can from: {', '.join(found_ways)}")
+    found_ways = {name: text for name, text in found_ways.items() if options.program in (None, name)}
     if options.json:
-        print_json({"lun": options.port, "pool": pool, "lab": lab.id, "for": ways})
+        print_json({"lun": options.port, "pool": pool, "lab": lab.id, "for": found_ways})
         return 0
-    print("\n\n".join(f"{paint(f'{name}:', 'bold')}\n{text}" for name, text in ways.items()))
+    print("\n\n".join(f"{paint(f'{name}:', 'bold')}\n{text}" for name, text in found_ways.items()))
     return 0
 
 
@@ -101,6 +92,13 @@ def find_port(lab: KnownLab, text: str) -> tuple[dict[str, Any], dict[str, Any]]
     return switches[node], ports[name]
 
 
+def ways(name: str, config: dict[str, Any], port: dict[str, Any], mac: str) -> dict[str, str]:
+    """By program, what to paste. name: as s1:eth1; config: of its switch; mac: of the card that is put in."""
+    if port["kind"] in _KINDS:
+        return _KINDS[port["kind"]](name, port, mac)
+    return _qemu_ways(name, port, mac) if port["kind"] == "qemu" else _nic_ways(config, port)
+
+
 def _qemu_ways(name: str, port: dict[str, Any], mac: str) -> dict[str, str]:
     """A stream netdev is a unix socket with a 32-bit length before each frame (QEMU 7.2 and later).
 
@@ -113,14 +111,7 @@ def _qemu_ways(name: str, port: dict[str, Any], mac: str) -> dict[str, str]:
     path = port["path"].replace(",", ",,")
     netdev = f"stream,id={card},server={server},addr.type=unix,addr.path={path}"
     device = f"virtio-net-pci,netdev={card},mac={mac}"
-    values = ("-netdev", netdev, "-device", device)
-    arguments = "\n".join(f"    <qemu:arg value={quoteattr(value)}/>" for value in values)
-    libvirt = (
-        "<!-- libvirt has no element for stream sockets: these arguments go to QEMU as they are.\n"
-        "     The domain element needs its namespace: <domain type='...' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n"
-        "     and QEMU must run as you (qemu:///session), because the socket's folder is yours alone. -->\n"
-        f"<qemu:commandline>\n{arguments}\n</qemu:commandline>"
-    )
+    libvirt = plugways.libvirt_arguments("stream sockets", netdev, device)
     note = "" if server == "on" else f"\n{_REDIAL}"
     kind = "UNIX-LISTEN" if server == "on" else "UNIX-CONNECT"
     wire = "# on the wire: the length of each frame (4 bytes, big-endian), then the frame"
@@ -135,5 +126,7 @@ def _nic_ways(config: dict[str, Any], port: dict[str, Any]) -> dict[str, str]:
         "",
         f"nic = Nic.connect({endpoint!r})",
         "nic.send(frame)  # bytes, from the destination address on",
+        "answer = nic.receive(timeout=1.0)  # None if nothing came",
+        "nic.close()",
     )
     return {"python": "\n".join(lines)}

@@ -8,20 +8,21 @@ from collections.abc import Callable
 from typing import Any
 
 from daemons import port_keys
+from daemons.errors import UserError
 from daemons.lab_client import Lab
-from netvirt.addr import check_vid, mac_bytes, mac_text
+from netvirt.addr import mac_bytes, mac_text
 from tools.changing import show, split
 from tools.errors import BadInput
 from tools.labs import KnownLab, choose
 from tools.output import print_json, table
 from tools.subverbs import Subverbs
-from tools.switches import ask, place
+from tools.switches import ask, place, vlan_names
 
-# What may be asked for, `vid=10`: how the text is checked.
-FILTERS: dict[str, Callable[[str], Any]] = {
-    "vid": lambda text: check_vid(int(text)),
-    "port": str,
-    "mac": lambda text: mac_text(mac_bytes(text)),
+# What may be asked for, `vlan=10`: how the text is read.
+FILTERS: dict[str, Callable[[str, port_keys.Names], Any]] = {
+    "vlan": port_keys.vlan,
+    "port": lambda text, names: text,
+    "mac": lambda text, names: mac_text(mac_bytes(text)),
 }
 
 
@@ -29,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = Subverbs(parser, "show")
     shown = verbs.add("show", _show, "the stations that switches know")
     shown.add_argument("where", metavar="SWITCH[:PORT]", nargs="?", help="only those of this switch, or port")
-    shown.add_argument("filters", metavar="vid=VID, port=PORT, mac=MAC", nargs="*", help="only those; all must be true")
+    shown.add_argument(
+        "filters", metavar="vlan=VLAN, port=PORT, mac=MAC", nargs="*", help="only those; all must be true"
+    )
     add = verbs.add("add", _add, "a station that is there, whatever is heard of it")
     add.add_argument(
         "words", metavar="SWITCH MAC vlan=VLAN port=PORT", nargs="+", help="such as s1 02:... vlan=10 port=eth3"
@@ -49,8 +52,11 @@ def run(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     words = [word for word in (options.where, *options.filters) if word is not None]
     where = words.pop(0) if words and "=" not in words[0] else None
-    wanted = _filters(words)
+    strange = next((word for word in words if "=" not in word), None)
+    if strange is not None:
+        raise BadInput(f"{strange!r} is none of vlan=VLAN, port=PORT, mac=MAC")
     lab = choose(options.lab)
+    wanted = _filters(lab, words)
     switches, port = place(lab, where)
     if port is not None:
         wanted["port"] = port
@@ -64,16 +70,16 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _filters(words: list[str]) -> dict[str, Any]:
+def _filters(lab: KnownLab, words: list[str]) -> dict[str, Any]:
+    """What switchd's `fdb` is asked for. Raises BadInput."""
+    _, given = split(map(_vlan_word, words), FILTERS)
+    names = vlan_names(lab) if "vlan" in given else {}
     found = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or key not in FILTERS:
-            raise BadInput(f"{word!r} is none of vid=VID, port=PORT, mac=MAC")
+    for key, text in given.items():
         try:
-            found[key] = FILTERS[key](text)
-        except ValueError as error:
-            raise BadInput(f"{word!r}: {error}") from None
+            found["vid" if key == "vlan" else key] = FILTERS[key](text, names)
+        except (ValueError, UserError) as error:
+            raise BadInput(f"{key}={text}: {error}") from None
     return found
 
 
@@ -129,5 +135,7 @@ def _flush(options: argparse.Namespace) -> int:
     if options.json:
         print_json(flushed)
     else:
-        print("\n".join(f"{switch}: {count} stations forgotten" for switch, count in flushed.items()))
+        print(
+            "\n".join(f"{switch}: {count} station{'s' * (count != 1)} forgotten" for switch, count in flushed.items())
+        )
     return 0

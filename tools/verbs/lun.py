@@ -7,7 +7,7 @@ import argparse
 from daemons.errors import UserError
 from tools import storage
 from tools.labs import choose
-from tools.output import print_json
+from tools.output import print_json, warn
 from tools.subverbs import Subverbs
 
 
@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = Subverbs(parser, "list")
     verbs.add("list", _list, "a line for each LUN")
     verbs.add("show", _show, "one LUN; vfab attach tells what to paste").add_argument("name", metavar="LUN")
+    verbs.add("status", _status, "whether all is well with them; exit code 0 when it is").add_argument(
+        "name", metavar="LUN", nargs="?"
+    )
     make = verbs.add("create", _create, "says what to write into the lab file: a LUN exists only while its lab is up")
     make.add_argument("name", metavar="NAME")
     make.add_argument("volume", metavar="VOLUME")
@@ -38,13 +41,24 @@ def _show(options: argparse.Namespace) -> int:
     found = storage.rows(storage.statuses(choose(options.lab)), "luns")
     chosen = [row for row in found if row["name"] == options.name]
     if not chosen:
-        names = ", ".join(row["name"] for row in found) or "none"
-        raise UserError(f"there is no LUN {options.name!r}; there are: {names}")
+        raise storage.nothing_named("luns", options.name, found)
     if options.json:
         print_json(chosen[0])
     else:
         print(f"{storage.lun_table(chosen)}\nvfab attach {options.name} tells what to paste.")
     return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    chosen, problems = storage.health(storage.statuses(choose(options.lab)), "luns", options.name)
+    if options.json:
+        print_json({"luns": chosen, "problems": problems})
+        return 1 if problems else 0
+    if chosen or not problems:
+        print(storage.lun_table(chosen) if chosen else "This lab has no LUNs.")
+    for problem in problems:
+        warn(problem)
+    return 1 if problems else 0
 
 
 def _create(options: argparse.Namespace) -> int:

@@ -106,7 +106,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _replace(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
-    storage.pool_named(lab, options.name)
+    members = storage.pool_named(lab, options.name)["pool"]["members"]
     file = storage.absolute(options.file) if "/" in options.file else options.file
     begun = storage.call(lab, options.name, "replace", member=options.member, path=file)
     if options.no_wait:
@@ -116,7 +116,7 @@ def _replace(options: argparse.Namespace) -> int:
         print_json(task)
     else:
         print(_ended(task))
-        if task["state"] == "done":
+        if task["state"] == "done" and task["path"] not in members:
             print(f"Now write {task['path']} into the lab file, in the place of the old member ({lab.file}).")
     return 0 if task["state"] == "done" else 1
 
@@ -158,7 +158,7 @@ def _begun(options: argparse.Namespace, kind: str) -> int:
 
 def _wait(lab: KnownLab, pool: str, begun: dict[str, Any]) -> dict[str, Any]:
     """The job as it ended; it goes on when we are interrupted here. A rebuild outlives its process: so does this."""
-    progress, began, heard = Progress(), time.monotonic(), time.monotonic()
+    progress, began, heard, said = Progress(), time.monotonic(), time.monotonic(), ""
     try:
         while True:
             try:
@@ -173,11 +173,21 @@ def _wait(lab: KnownLab, pool: str, begun: dict[str, Any]) -> dict[str, Any]:
                 return _ended_with_its_process(begun, told)
             if task is not None and task["state"] != "running":
                 return dict(task)
+            said = _why_it_waits(told, said, progress)
             if task is not None:
                 progress.show(f"{_bar(task)} {duration(time.monotonic() - began)}")
             time.sleep(_LOOK_SECONDS)
     finally:
         progress.clear()
+
+
+def _why_it_waits(told: dict[str, Any], said: str, progress: Progress) -> str:
+    """A job in a pool that waits for room does not move: each reason is told once. Returns the reason."""
+    why = told.get("waiting") or told.get("pool", {}).get("suspended") or ""
+    if why and why != said:
+        progress.clear()
+        warn(why)
+    return str(why)
 
 
 def _ended_with_its_process(begun: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def ports(value: dict[str, Any]) -> str:
         (
             f"{name}:{port['name']}",
             "up" if port["carrier"] else "down",
-            port.get("state"),
+            "shut" if port.get("shut") else port.get("state"),
             port.get("mode"),
             port.get("pvid") or "",
             port.get("allowed"),

@@ -60,6 +60,7 @@ def _shown(value: dict[str, Any], options: argparse.Namespace, seconds: float) -
         return 0
     print(report(value))
     _print_taken_back(value, "took back")
+    _print_new_pools(value)
     for problem in problems:
         warn(problem)
     if not value["actions"]:
@@ -77,6 +78,15 @@ def _print_taken_back(value: dict[str, Any], verb: str) -> None:
     """Changes of the running lab that the file does not say."""
     for change in value.get("taken_back", ()):
         print(f"{verb} {change['text']}")
+
+
+def _print_new_pools(value: dict[str, Any]) -> None:
+    """An empty pool in the place of a full one must not go unseen: a disk may not be mounted."""
+    started = {action["node"] for action in value["actions"] if action["kind"] == "start"}
+    for node, row in value["nodes"].items():
+        if node in started and row.get("pool", {}).get("new"):
+            files = ", ".join(member["path"] for member in row["pool"]["members"])
+            print(f"pool {node} is new and empty; made: {files}")
 
 
 def _dry(paths: LabPaths, file: str, as_json: bool) -> int:

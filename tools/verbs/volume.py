@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from daemons.errors import UserError
 from storvirt.raid.layout import PROFILES
 from tools import storage
 from tools.labs import choose
-from tools.output import print_json
+from tools.output import print_json, warn
 from tools.subverbs import Subverbs, size
 
 
@@ -16,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = Subverbs(parser, "list")
     verbs.add("list", _list, "a line for each volume")
     verbs.add("show", _show, "one volume, and who uses it").add_argument("name", metavar="VOLUME")
+    verbs.add(
+        "status", _status, "whether all is well with them, and the pools they are in; exit code 0 when it is"
+    ).add_argument("name", metavar="VOLUME", nargs="?")
     make = verbs.add(
         "create", _create,
         "make a volume in a pool that no lab runs, on its files. In a lab write it into the lab file instead:"
@@ -47,8 +49,7 @@ def _show(options: argparse.Namespace) -> int:
     found = storage.rows(told, "volumes")
     chosen = [row for row in found if row["name"] == options.name]
     if not chosen:
-        names = ", ".join(row["name"] for row in found) or "none"
-        raise UserError(f"there is no volume {options.name!r}; there are: {names}")
+        raise storage.nothing_named("volumes", options.name, found)
     luns = [lun for lun in storage.rows(told, "luns") if lun["volume"] == options.name]
     if options.json:
         print_json({"volumes": chosen, "luns": luns})
@@ -57,6 +58,18 @@ def _show(options: argparse.Namespace) -> int:
     if luns:
         print(f"\n{storage.lun_table(luns)}")
     return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    chosen, problems = storage.health(storage.statuses(choose(options.lab)), "volumes", options.name)
+    if options.json:
+        print_json({"volumes": chosen, "problems": problems})
+        return 1 if problems else 0
+    if chosen or not problems:
+        print(storage.volume_table(chosen) if chosen else "This lab has no volumes.")
+    for problem in problems:
+        warn(problem)
+    return 1 if problems else 0
 
 
 def _create(options: argparse.Namespace) -> int:
