@@ -55,7 +55,8 @@ def _hyperv(interface: str, mac: str) -> str:
         "Set-VMNetworkAdapter -VMName LAB -Name port -MacAddressSpoofing On",
         f"Add-VMNetworkAdapter -VMName YOUR-VM -SwitchName virtfab -StaticMacAddress {mac.replace(':', '')}",
         "# for a trunk port:",
-        "#   Set-VMNetworkAdapterVlan -VMName LAB -VMNetworkAdapterName port -Trunk -AllowedVlanIdList 1-4094 -NativeVlanId 0",
+        "#   Set-VMNetworkAdapterVlan -VMName LAB -VMNetworkAdapterName port"
+        " -Trunk -AllowedVlanIdList 1-4094 -NativeVlanId 0",
         "#   Set-VMNetworkAdapterVlan -VMName YOUR-VM -Access -VlanId 10",
     )
     return "\n".join(lines)
@@ -92,7 +93,7 @@ def _packet(name: str, port: dict[str, Any], mac: str) -> Ways:
     return {
         "namespace": f"ip link add {interface} type veth peer name eth0 netns NAMESPACE\nip link set {interface} up",
         "lxc": f"lxc.net.0.type = veth\nlxc.net.0.veth.pair = {interface}\nlxc.net.0.name = eth0\nlxc.net.0.flags = up",
-        "firecracker": f"{made}\n# for PUT /network-interfaces/eth0, or network-interfaces in the file\n{body}",
+        "firecracker": f"{made}\n# PUT /network-interfaces/eth0, or network-interfaces in --config-file\n{body}",
         "cloud-hypervisor": f"{made}\n--net tap={interface},mac={mac}",
         "qemu": f"{made}\n-netdev {netdev} -device virtio-net-pci,netdev=n0,mac={mac}",
         "libvirt": _libvirt(interface, mac),

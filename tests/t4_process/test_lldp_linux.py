@@ -104,6 +104,10 @@ def kept(switch: Switch) -> list[int]:
     return [switch.port(name)["drops"].get("reserved-address", 0) for name in ("eth1", "eth2")]
 
 
+def sent(switch: Switch) -> list[int]:
+    return [switch.port(name)["link"]["tx_frames"] for name in ("eth1", "eth2")]
+
+
 def test_lldp_passes_tunnel_ports_only(home: Path) -> None:
     with two(home) as (switch, [one, other]):
         until(lambda: all(count >= 2 for count in kept(switch)), what="LLDP that ends at the switch")
@@ -115,6 +119,6 @@ def test_lldp_passes_tunnel_ports_only(home: Path) -> None:
         assert one.neighbours() == set()
         switch.configure(ports=[each | {"tunnel_addresses": [LLDP]} for each in plain])
         until(lambda: one.neighbours() == {"host2"} and other.neighbours() == {"host1"}, what="two neighbours")
-        after = kept(switch)
-        until(lambda: min(switch.port(name)["link"]["tx_frames"] for name in ("eth1", "eth2")) >= 2)
-        assert kept(switch) == after
+        ended, passed = kept(switch), sent(switch)
+        until(lambda: all(now >= then + 2 for now, then in zip(sent(switch), passed, strict=True)), what="LLDP on")
+        assert kept(switch) == ended

@@ -1,4 +1,4 @@
-"""Two ports while the peer of a third is stopped with frames on their way to it, beside nobody stopped. Rows net/stopped/*.
+"""Two ports while a third's peer is stopped with frames on their way to it, beside nobody stopped. Rows net/stopped/*.
 
 Knows: who is stopped, and when. Refuses to know: what the processes do (nic_child, stopped_child).
 """
