@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
-from netvirt.settings import Mirror, PortSettings, VlanSettings
-
 from netvirt.burst import Burst
+from netvirt.settings import Mirror, PortSettings, VlanSettings
 from netvirt.switch import Switch
 from tests.support.ovs import Ovs
 from tests.support.ovs_config import EVERY_RESERVED, Network, bridge, columns
