@@ -70,7 +70,7 @@ def _copied(target: Path) -> Path:
 
 
 def _done(*command: str) -> None:
-    run(*command, seconds=BUILD_SECONDS, env={"PYTHONPATH": None})
+    run(*command, seconds=BUILD_SECONDS, env={"PYTHONPATH": None, "VFAB_OPTIMISE": "-O0"})
 
 
 class Nobody:

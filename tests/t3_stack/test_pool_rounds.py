@@ -141,7 +141,7 @@ def test_every_moment_of_a_checkpoint_in_halves(pool_name: str, seed: int) -> No
 
 
 @pytest.mark.parametrize("pool_name", POOLS)
-@pytest.mark.parametrize("seed", range(20) if LONG else range(4))
+@pytest.mark.parametrize("seed", range(20) if LONG else range(2))
 def test_the_power_fails_at_any_moment_of_it(pool_name: str, seed: int) -> None:
     """Denser than above: nothing is on its way to be forgotten that the record which may survive needs."""
     disk, story = run(pool_name, seed)

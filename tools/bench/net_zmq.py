@@ -44,6 +44,20 @@ def _plain_trip(folder: str, number: int) -> dict[str, float]:
         other.end()
 
 
+def _relayed_trip(folder: str, number: int) -> dict[str, float]:
+    """Round trips of plain messages through a process that hands them on, as a switch does."""
+    endpoint = f"ipc://{folder}/relay-{number}"
+    relay = Child(folder, PART, "zmq-relay", endpoint)
+    relay.wait_for("ready")
+    mirror = Child(folder, PART, "zmq-mirror", endpoint)
+    mirror.wait_for("ready")
+    try:
+        return Child(folder, PART, "zmq-ask", endpoint, TRIPS).result()
+    finally:
+        mirror.end()
+        relay.end()
+
+
 def rows() -> Iterator[Row]:
     with Folder() as folder, SwitchRig(folder.path, ports=3) as rig:
         for burst, size in ((32, 64), (256, 64), (256, 1514)):
@@ -51,10 +65,11 @@ def rows() -> Iterator[Row]:
             settings = "one switchd, two NIC processes, ipc, shipped defaults, frames that arrived"
             name = f"net/zmq/nic-to-nic/{size}B/burst{burst}/vs-none"
             yield make_row(name, "Mframes/s", runs, None, "none", settings)
-        ours, plain, longer = [], [], []
+        ours, plain, longer, relayed = [], [], [], []
         with SwitchRig(folder.path, name="s2", behind=rig.port(3)) as far:
             for number in range(TRIP_RUNS):
                 plain.append(_plain_trip(folder.path, number))
+                relayed.append(_relayed_trip(folder.path, number))
                 ours.append(_trip(folder.path, rig))
                 longer.append(_trip(folder.path, rig, far))
         settings = (
@@ -68,6 +83,14 @@ def rows() -> Iterator[Row]:
                 [run[percentile] for run in plain],
                 "plain ZeroMQ echo",
                 settings,
+            )
+            yield make_row(
+                f"net/zmq/hop-{percentile}/64B/burst1/vs-zmq-relay",
+                "us",
+                [run[percentile] for run in ours],
+                [run[percentile] for run in relayed],
+                "plain ZeroMQ relay",
+                "one frame at a time, there and back (4 messages each): NIC, switch, NIC; peer: dealer, router, dealer",
             )
             yield make_row(
                 f"net/zmq/one-hop-more-{percentile}/64B/burst1/vs-zmq-echo",

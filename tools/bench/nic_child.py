@@ -92,6 +92,43 @@ def zmq_echo(endpoint: str) -> None:
     say(done=True)
 
 
+def zmq_relay(endpoint: str) -> None:
+    """The plain peer of a switch: one ROUTER that hands on every message of one dealer to the other."""
+    import zmq
+
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    socket.bind(endpoint)
+    print("ready", flush=True)
+    known: list[bytes] = []
+    while socket.poll(5000):
+        name, message = socket.recv_multipart()
+        if name not in known:
+            known.append(name)
+        others = [other for other in known if other != name]
+        if others and message:
+            socket.send_multipart((others[0], message))
+    socket.close()
+    context.term()
+    say(done=True)
+
+
+def zmq_mirror(endpoint: str) -> None:
+    """The far end behind a relay: sends every message back."""
+    import zmq
+
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.connect(endpoint)
+    socket.send(b"")
+    print("ready", flush=True)
+    while socket.poll(5000):
+        socket.send(socket.recv())
+    socket.close()
+    context.term()
+    say(done=True)
+
+
 def zmq_ask(endpoint: str, count: int) -> None:
     import zmq
 
@@ -123,6 +160,10 @@ def main() -> None:
             ask(endpoint, int(rest[0]))
         case "zmq-echo":
             zmq_echo(endpoint)
+        case "zmq-relay":
+            zmq_relay(endpoint)
+        case "zmq-mirror":
+            zmq_mirror(endpoint)
         case "zmq-ask":
             zmq_ask(endpoint, int(rest[0]))
         case _:
