@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,26 +15,6 @@ from tests.support.pools import MIB, Stord, members
 from tests.support.waiting import until
 
 SIZE = 24 * MIB  # of the part that loads write to
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vf-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def stord(folder: Path) -> Iterator[Stord]:
-    made = Stord(folder)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def guest(stord: Stord) -> Iterator[Guest]:
-    made = Guest(stord.socket, "lun0")
-    yield made
-    made.close()
 
 
 # --- a life

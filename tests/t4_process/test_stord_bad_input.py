@@ -26,26 +26,6 @@ OLD, NEW = b"one " * 1024, b"two " * 100_000
 CONNECTIONS = 1000
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vf-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def stord(folder: Path) -> Iterator[Stord]:
-    made = Stord(folder)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def guest(stord: Stord) -> Iterator[Guest]:
-    made = Guest(stord.socket, "lun0")
-    yield made
-    made.close()
-
-
 # --- members
 
 

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from daemons.control import encode
 from tests.support.nbd_guest import Guest, Load, Running
@@ -17,26 +12,6 @@ from tests.support.waiting import until
 
 SIZE = 24 * MIB  # of the part that loads write to
 KILLS = 12
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vf-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def stord(folder: Path) -> Iterator[Stord]:
-    made = Stord(folder)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def guest(stord: Stord) -> Iterator[Guest]:
-    made = Guest(stord.socket, "lun0")
-    yield made
-    made.close()
 
 
 def filled(guest: Guest, seed: int, writes: int = 60) -> Load:
