@@ -1,1 +1,0 @@
-warning: the controller does not answer (nobody answers at /tmp/virtfab-0/two-switches-30935f65/fabricd.ctl: No such file or directory); vfab up /work/main/topologies/two-switches.fab.yml brings it back
