@@ -183,13 +183,19 @@ class Fabric:
 
     # --- what is so now
 
-    def status(self, done: Callable[[dict[str, Any]], None], only: set[str] | None = None) -> None:
+    def status(
+        self,
+        done: Callable[[dict[str, Any]], None],
+        only: set[str] | None = None,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
         """Ask all nodes (or `only` some) side by side; `done({node: row})` follows within a second or so.
 
-        A row is that of `ps`, with what the node itself answers, `silent` if it does not, and `down`: its dead links.
+        A row is that of `ps`, with what the node itself answers, `silent` if it does not, and `down`: its dead links;
+        a link to a node of `without` is not expected.
         """
         children = [child for name, child in self.children.items() if only is None or name in only]
-        wanted = carriers.expected(self.desired)
+        wanted = carriers.expected({name: want for name, want in self.desired.items() if name not in without})
         rows: dict[str, dict[str, Any]] = {child.name: child.row() for child in children}
         left = set(rows)
 
@@ -230,7 +236,8 @@ class Fabric:
                 return
             up = {name for name in waiting if self.children[name].state == "up"}
             if up:
-                self.status(looked, only=up)
+                # A link to one that turned its configuration down will not come up, however long we wait.
+                self.status(looked, only=up, without=frozenset(refused))
             else:
                 loop.call_later(_LOOK_SECONDS, look)
 
