@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYX := $(shell find netvirt storvirt -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h')
-PYTEST := $(BIN)/python -m pytest
+# Two processes, a file at a time: most tests wait for something most of the time.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: build demo test test-long sanitize bench lint clean
 

@@ -7,9 +7,12 @@ Cython, installing what virtfab depends on: pip takes them from its cache or fro
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +45,40 @@ def need_everything() -> None:
         peers.missing("root, to become another user,")
 
 
-def install(folder: Path) -> Installed:
+@contextlib.contextmanager
+def shared(folder: Path) -> Iterator[Installed]:
+    """What is installed in `folder`: whoever comes first makes it, whoever is the last to leave takes it away."""
+    folder.mkdir(mode=0o755, exist_ok=True)
+    users, made = folder / "users", folder / "made"
+    with _alone(folder):
+        if not made.exists():
+            before = os.umask(0o022)
+            try:
+                folder.chmod(0o755)
+                made.write_text(str(_install(folder)))
+            finally:
+                os.umask(before)
+        users.write_bytes((users.read_bytes() if users.exists() else b"") + b".")
+    try:
+        yield Installed(Path(made.read_text()), folder / "venv/bin/vfab")
+    finally:
+        with _alone(folder):
+            users.write_bytes(users.read_bytes()[1:])
+            if not users.read_bytes():
+                shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _install(folder: Path) -> Path:
     """Builds the wheel and installs it below `folder`, which takes half a minute."""
     python = str(folder / "venv/bin/python")
     _done(str(PYTHON), "-m", "venv", str(folder / "venv"))
@@ -51,7 +87,7 @@ def install(folder: Path) -> Installed:
     _done(python, *PIP, "wheel", "--no-build-isolation", "--no-deps", "-w", str(folder / "dist"), str(source))
     (wheel,) = (folder / "dist").iterdir()
     _done(python, *PIP, "install", str(wheel))
-    return Installed(wheel, folder / "venv/bin/vfab")
+    return wheel
 
 
 def tracked(*patterns: str) -> list[str]:

@@ -299,7 +299,7 @@ DROPPED: list[tuple[bytes, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("frame", "reason"), DROPPED)
+@pytest.mark.parametrize(("frame", "reason"), DROPPED, ids=range(len(DROPPED)))
 def test_every_drop_has_its_reason(frame: bytes, reason: str) -> None:
     made = introduced()
     sent = made.receive(frame, 0)

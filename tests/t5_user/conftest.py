@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.installed import Installed, Nobody, install, need_everything
+from tests.support.installed import Installed, Nobody, need_everything, shared
 
 
 @pytest.fixture(scope="session")
 def installed() -> Iterator[Installed]:
-    """The wheel, and the `vfab` of a venv that everybody can read."""
+    """The wheel, and the `vfab` of a venv that everybody can read; one for all processes of a test run."""
     need_everything()
-    folder = Path(tempfile.mkdtemp(prefix="vf-wheel-", dir="/tmp"))
-    before = os.umask(0o022)
-    try:
-        folder.chmod(0o755)
-        made = install(folder)
-        os.umask(before)
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
+    with shared(Path(f"/tmp/vf-wheel-{run}")) as made:
         yield made
-    finally:
-        os.umask(before)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
