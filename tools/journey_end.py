@@ -69,7 +69,7 @@ def why_not(journey: Journey, goal: str = "") -> tuple[str, str]:
     while True:
         port = toward.get(hop.switch, "")
         passed_by = next((line for line in hop.left_out if line.port == port), None)
-        if ended := passed_by or hop.drop:
+        if ended := passed_by or _ended(hop):
             return _told(ended)
         way = next((way for way in hop.ways if way.port == port and not way.mirror), None)
         if way is None or way.hop is None:
@@ -91,12 +91,17 @@ def why_not(journey: Journey, goal: str = "") -> tuple[str, str]:
 def _first_reason(journey: Journey) -> tuple[str, str]:
     """Nobody in particular was meant: the first rule that ended it; an empty port is the last to tell of."""
     hops = list(journey.hops())
-    drops = [line for hop in hops for line in hop.lines if line.rule == "drop"]
-    for line in sorted(drops, key=lambda line: line.reason == "link-down"):
+    for line in sorted(filter(None, map(_ended, hops)), key=lambda line: line.reason == "link-down"):
         return _told(line)
     for way in (way for hop in hops for way in hop.ways if way.note):
         return f"{way.far}: {way.note}", ""
     return "there are only mirrors' copies of it", ""
+
+
+def _ended(hop: Hop) -> Line | None:
+    """The rule that ended it; where nobody else is in the VLAN, the empty port where he would be."""
+    empty = next((line for line in hop.left_out if line.reason == "link-down"), None)
+    return empty or hop.drop if hop.drop is not None and hop.drop.reason == "no-destination" else hop.drop
 
 
 def _told(line: Line) -> tuple[str, str]:

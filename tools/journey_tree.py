@@ -41,12 +41,9 @@ def lines(journey: Journey) -> Iterator[str]:
 
 
 def _hop(hop: Hop, margin: str) -> Iterator[str]:
-    # That nobody is in a free port is no news, unless the frame was for him.
-    empty = [line for line in hop.lines if line.reason == "link-down" and line.rule == "drop"]
     for line in hop.lines:
-        if line not in empty or len(empty) == 1:
-            yield from _line(line, margin)
-    yield from _left_out([*hop.left_out, *(empty if len(empty) > 1 else ())], margin)
+        yield from _line(line, margin)
+    yield from _left_out(hop.left_out, margin)
     for number, way in enumerate(hop.ways):
         last = number == len(hop.ways) - 1
         yield f"{margin}{'└' if last else '├'}─ {_way(way, hop.copied or bool(way.mirror))}"

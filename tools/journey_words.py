@@ -294,6 +294,7 @@ def left_out_by(port: str, member: Collection[int], seen: Seen) -> Line:
         (not seen.served(port), "customer-not-allowed"),
         (seen.kind not in settings.flood, "no-flooding"),
         (origin.protected and settings.protected, "isolated"),
+        (not switch.queue(port).open, "link-down"),
     )
     reason = next((reason for so, reason in reasons if so), "not-in-vlan")
     seen = seen._replace(found=port) if reason == "isolated" else seen

@@ -111,7 +111,8 @@ cdef inline void flood(plane_t *s, uint32_t origin, frame_t *f, uint32_t kind) n
         while word:
             number = w << 6 | <uint32_t>vf_ctz64(word)
             word &= word - 1
-            if number != origin and serves(&s.ports[number], f):
+            # An empty socket loses nothing: it is passed over, not counted (8.4: its MAC is not operational).
+            if number != origin and s.ports[number].queue.open and serves(&s.ports[number], f):
                 sent = True
                 leave_as(s, number, f, &forms)
     if not sent:

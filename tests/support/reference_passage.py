@@ -131,6 +131,8 @@ class Passage:
         port = self.tables.ports[name]
         if name == self.origin or not self._member(name, frame) or kind not in port.flood:
             return False
+        if name not in self.switch.carriers:
+            return False
         return not (port.protected and self.port.protected)
 
     # Egress.

@@ -148,7 +148,8 @@ def test_stations_age_and_the_switch_says_when_to_look() -> None:
     assert bench.switch.next_deadline() is None
 
 
-def test_no_carrier_is_a_counted_drop_at_the_port_that_lacks_it() -> None:
+def test_a_flood_passes_over_ports_without_carrier() -> None:
+    """An empty socket is no loss (IEEE Std 802.1Q-2018, 8.4: a port whose MAC is not operational does not forward)."""
     bench = Bench(PORTS)
     bench.send("b10", ALL + B + IP)
     bench.switch.process(bench.switch.number("a10"), burst(ALL + A + IP), 0, 0)
@@ -157,7 +158,7 @@ def test_no_carrier_is_a_counted_drop_at_the_port_that_lacks_it() -> None:
     assert bench.stations() == [(10, "a10")]
     got = bench.send("a10", ALL + A + IP)
     assert "b10" not in got
-    assert bench.drops("b10") == {"link-down": 2}
+    assert bench.drops("b10") == {"link-down": 1}
     bench.switch.set_carrier("b10", True)
     assert "b10" in bench.send("a10", ALL + A + IP)
 
@@ -167,7 +168,16 @@ def test_a_new_port_has_no_carrier_until_somebody_is_there() -> None:
     for name in ("a", "b"):
         switch.set_port(name, PortSettings())
     switch.process(switch.number("a"), burst(ALL + A + IP), 0, 0)
-    assert switch.plane.statistics(switch.number("b"))["drops"] == {"link-down": 1}
+    assert switch.plane.statistics(switch.number("a"))["drops"] == {"no-destination": 1}
+    assert switch.plane.statistics(switch.number("b"))["drops"] == {}
+
+
+def test_what_is_for_a_station_behind_a_port_without_carrier_is_lost_and_counted_there() -> None:
+    bench = Bench(PORTS)
+    bench.switch.add_station(10, B, "b10")
+    bench.switch.set_carrier("b10", False)
+    assert bench.send("a10", B + A + IP) == {}
+    assert bench.drops("b10") == {"link-down": 1}
 
 
 def test_a_full_queue_drops_its_own_copies_only() -> None:

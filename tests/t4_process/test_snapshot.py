@@ -59,4 +59,4 @@ def test_a_copy_does_what_the_process_does(switch: Switch) -> None:
         x.close()
         until(lambda: not switch.port("x")["carrier"], what="x is gone")
         gone = told(switch, "t", ALL + B + b"\x81\x00\x00\x14\x88\xb5" + bytes(46))
-        assert [line.reason for line in gone.lines if line.rule == "drop"] == ["link-down"]
+        assert [line.reason for line in gone.lines if line.rule == "drop"] == ["no-destination"]
