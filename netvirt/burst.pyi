@@ -15,6 +15,7 @@ KIND_REFUSED: Final = 3
 KIND_CREDIT: Final = 4
 KIND_BYE: Final = 5
 KIND_GONE: Final = 6
+KIND_PACKED: Final = 7
 
 FLAG_VNET: Final = 1
 FLAG_IN: Final = 2

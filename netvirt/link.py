@@ -7,17 +7,20 @@ Laws:
 - The dialer speaks first (HELLO) and says whom it is; the listener answers WELCOME or REFUSED. Both carry the HELLO's
   nonce, so an answer from before a reconnect is never taken for a new one.
 - FRAMES may flow only while the link is up, and only as far as the other side's window and credits reach.
+- Over a network FRAMES may travel compressed (PACKED, netvirt.packing), if both ends said so; credits count what they
+  hold, not what is sent, so that a window bounds the receiver's work, too.
 - BYE is answered by GONE, and messages stay in order: who has heard GONE knows that all it sent before was received.
-- Junk raises LinkError with a reason to count, changes nothing, and is never answered.
+- Junk raises LinkError with a reason to count, changes nothing, and is never answered. Only a PACKED message that does
+  not unpack has used up its credit: it was work.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netvirt.burst import (
     HEADER_SIZE,
@@ -26,12 +29,16 @@ from netvirt.burst import (
     KIND_FRAMES,
     KIND_GONE,
     KIND_HELLO,
+    KIND_PACKED,
     KIND_REFUSED,
     KIND_WELCOME,
     BurstError,
     pack_header,
     unpack_header,
 )
+
+if TYPE_CHECKING:  # it loads lz4, and most links are on one machine
+    from netvirt.packing import Packer
 
 WINDOW = 2 << 20  # bytes: what a peer may have outstanding towards us
 MIN_WINDOW = 1 << 20  # the largest message must fit
@@ -47,6 +54,7 @@ _U64 = struct.Struct("<Q")
 DOWN, WAITING, UP, LEAVING = "down", "waiting", "up", "leaving"
 
 Message = bytes | memoryview
+Packing = Callable[[], "Packer"]
 
 
 class LinkError(ValueError):
@@ -58,7 +66,10 @@ class LinkError(ValueError):
 
 
 class Hello(NamedTuple):
-    """port: name on the listener's side; name: who calls; window: bytes that may be outstanding towards the caller."""
+    """port: name on the listener's side; name: who calls; window: bytes that may be outstanding towards the caller.
+
+    lz4: the caller understands compressed FRAMES.
+    """
 
     port: str
     name: str
@@ -66,17 +77,19 @@ class Hello(NamedTuple):
     window: int
     role: str
     nonce: int
+    lz4: bool = False
 
 
 class Event(NamedTuple):
     """What a message meant: frames, up, refused, credit, left (the peer says goodbye), gone (it answered ours).
 
-    `answer` is to be sent back; `info` is what came with it.
+    `answer` is to be sent back; `info` is what came with it; `frames` is the FRAMES message, if it came compressed.
     """
 
     what: str
     answer: bytes | None = None
     info: Mapping[str, Any] = MappingProxyType({})
+    frames: memoryview | None = None
 
 
 _FRAMES = Event("frames")
@@ -113,6 +126,13 @@ def _name(value: dict[str, Any], key: str) -> str:
     return name
 
 
+def _lz4(value: dict[str, Any]) -> bool:
+    said = value.get("lz4", False)
+    if type(said) is not bool:
+        raise LinkError("junk", "a greeting whose lz4 is neither true nor false")
+    return said
+
+
 def parse_hello(message: Message) -> Hello:
     """What a caller says of itself. Raises LinkError."""
     value = _read(message)
@@ -126,6 +146,7 @@ def parse_hello(message: Message) -> Hello:
         _number(value, "window", MIN_WINDOW, MAX_WINDOW),
         role,
         _number(value, "nonce", 0, 2**63 - 1),
+        _lz4(value),
     )
 
 
@@ -137,7 +158,8 @@ def refusal(epoch: int, why: str, *, nonce: int, retry: bool) -> bytes:
 class Link:
     """One end of one link. name, epoch: ours; window: bytes that the peer may have outstanding towards us.
 
-    nonce: a dialer begins to count its HELLOs here, best at random.
+    nonce: a dialer begins to count its HELLOs here, best at random. `packer`: what compresses FRAMES on this
+    connection; None on one machine, and where the other end does not understand it.
     """
 
     __slots__ = (
@@ -145,11 +167,14 @@ class Link:
         "_got",
         "_heard",
         "_nonce",
+        "_packer",
+        "_packing",
         "_peer_window",
         "_sent",
         "_told",
         "epoch",
         "name",
+        "packer",
         "peer",
         "peer_epoch",
         "state",
@@ -165,11 +190,21 @@ class Link:
         self.peer_epoch = 0
         self._heard: dict[str, int] = {}  # the highest epoch of each name: it outlives the connection
         self._nonce = nonce
+        self._packing: Packing | None = None
+        self._packer: Packer | None = None  # with what it has learned and counted, it outlives the connection
+        self.packer: Packer | None = None
         self._reset(0)
 
     def _reset(self, peer_window: int) -> None:
         self._sent = self._acked = self._got = self._told = 0
         self._peer_window = peer_window
+
+    def _agree(self, packing: Packing | None) -> bool:
+        """From now on FRAMES may be compressed, or not."""
+        if packing is not None and self._packer is None:
+            self._packer = packing()
+        self.packer = self._packer if packing is not None else None
+        return self.packer is not None
 
     def _meet(self, name: str, epoch: int) -> None:
         """The peer is `name` from now on. Raises LinkError if that name has been heard from a later epoch."""
@@ -183,19 +218,24 @@ class Link:
 
     # --- greeting
 
-    def dial(self, port: str, role: str) -> bytes:
-        """The transport is up: what to say first."""
+    def dial(self, port: str, role: str, packing: Packing | None = None) -> bytes:
+        """The transport is up: what to say first. packing: makes a Packer, if compressed FRAMES are understood here."""
         self.state = WAITING
         self._nonce += 1
-        hello = Hello(port, self.name, self.epoch, self.window, role, self._nonce)
-        return _text(KIND_HELLO, self.epoch, hello._asdict())
+        self._packing = packing
+        hello = Hello(port, self.name, self.epoch, self.window, role, self._nonce, packing is not None)._asdict()
+        if packing is None:
+            del hello["lz4"]
+        return _text(KIND_HELLO, self.epoch, hello)
 
-    def accept(self, hello: Hello, info: dict[str, Any] | None = None) -> bytes:
+    def accept(self, hello: Hello, info: dict[str, Any] | None = None, packing: Packing | None = None) -> bytes:
         """The listener's yes. Raises LinkError if the caller is older than one heard before under that name."""
         self._meet(hello.name, hello.epoch)
         self.state = UP
         self._reset(hello.window)
         welcome = {**(info or {}), "name": self.name, "window": self.window, "nonce": hello.nonce}
+        if self._agree(packing if hello.lz4 else None):
+            welcome["lz4"] = True
         return _text(KIND_WELCOME, self.epoch, welcome)
 
     def lost(self) -> None:
@@ -226,11 +266,22 @@ class Link:
         epoch = _U64.unpack_from(message, 8)[0]
         if epoch != self.peer_epoch:
             raise LinkError("stale-epoch", f"frames from epoch {epoch} of {self.peer}, which is at {self.peer_epoch}")
-        self._got += len(message) + MESSAGE_COST
-        if self._got - self._told > self.window:
-            self._got -= len(message) + MESSAGE_COST
-            raise LinkError("over-credit", f"{self.peer} sends more than its window of {self.window} bytes")
+        self._take(len(message))
         return _FRAMES
+
+    def _take(self, size: int) -> None:
+        self._got += size + MESSAGE_COST
+        if self._got - self._told > self.window:
+            self._got -= size + MESSAGE_COST
+            raise LinkError("over-credit", f"{self.peer} sends more than its window of {self.window} bytes")
+
+    def _packed(self, message: Message, epoch: int) -> Event:
+        if self.packer is None:
+            raise LinkError("unexpected", "a compressed message on a link that did not agree to it")
+        if epoch != self.peer_epoch:
+            raise LinkError("stale-epoch", f"frames from epoch {epoch} of {self.peer}, which is at {self.peer_epoch}")
+        self._take(self.packer.size(message))
+        return Event("frames", frames=memoryview(self.packer.unpack(message)))
 
     def _ignored(self, message: Message, epoch: int) -> Event:
         # FRAMES or CREDIT that were under way while the link went down: known, harmless, nobody's mistake.
@@ -241,9 +292,11 @@ class Link:
         if _number(value, "nonce", 0, 2**63 - 1) != self._nonce:
             raise LinkError("late", "an answer to an earlier HELLO")
         name, window = _name(value, "name"), _number(value, "window", MIN_WINDOW, MAX_WINDOW)
+        agreed = _lz4(value)
         self._meet(name, epoch)
         self.state = UP
         self._reset(window)
+        self._agree(self._packing if agreed else None)
         return Event("up", None, value)
 
     def _refused(self, message: Message, epoch: int) -> Event:
@@ -273,14 +326,14 @@ class Link:
         self.state = DOWN
         return Event("gone")
 
-    # --- credits (bytes of FRAMES messages, MESSAGE_COST added for each)
+    # --- credits (bytes of FRAMES messages as they are before compression, MESSAGE_COST added for each)
 
     def may_send(self, size: int) -> bool:
         """Whether a message of `size` bytes fits into what the peer still takes."""
         return self.state == UP and self._sent - self._acked + size + MESSAGE_COST <= self._peer_window
 
     def sent(self, size: int) -> None:
-        """A FRAMES message of `size` bytes has been handed to the transport."""
+        """A FRAMES message of `size` bytes (packed or not) has been handed to the transport."""
         self._sent += size + MESSAGE_COST
 
     def consumed(self) -> bytes | None:
@@ -289,6 +342,11 @@ class Link:
             return None
         self._told = self._got
         return pack_header(KIND_CREDIT, 0, self.epoch) + _U64.pack(self._got)
+
+    def statistics(self) -> dict[str, int | str]:
+        """State, peer, and what compression gained, if there has been any."""
+        packed = self._packer.statistics() if self._packer is not None else {}
+        return {"state": self.state, "peer": self.peer, **packed}
 
 
 def credit_again(link: Link) -> bytes | None:
@@ -303,12 +361,16 @@ _HANDLERS = {
     (WAITING, KIND_REFUSED): Link._refused,
     (WAITING, KIND_FRAMES): Link._ignored,
     (WAITING, KIND_CREDIT): Link._ignored,
+    (WAITING, KIND_PACKED): Link._ignored,
     (DOWN, KIND_FRAMES): Link._ignored,
+    (DOWN, KIND_PACKED): Link._ignored,
     (DOWN, KIND_CREDIT): Link._ignored,
     (DOWN, KIND_GONE): Link._ignored,
+    (UP, KIND_PACKED): Link._packed,
     (UP, KIND_CREDIT): Link._credit,
     (UP, KIND_BYE): Link._bye,
     (LEAVING, KIND_FRAMES): Link._ignored,
+    (LEAVING, KIND_PACKED): Link._ignored,
     (LEAVING, KIND_CREDIT): Link._ignored,
     (LEAVING, KIND_BYE): Link._bye_too,
     (LEAVING, KIND_GONE): Link._gone,

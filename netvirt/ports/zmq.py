@@ -25,6 +25,15 @@ LAST_WORD = 0.5  # seconds to wait for GONE
 FULL_RETRY = 0.001  # libzmq's own queue was full (it can't be, by credits); look again
 
 
+def packing_over(transport: str) -> protocol.Packing | None:
+    """What compresses bursts there: lz4 over TCP, which loads it; nothing on one machine, where copying is cheaper."""
+    if transport != "tcp":
+        return None
+    from netvirt.packing import Packer
+
+    return Packer
+
+
 class ZmqDialer:
     """A `netvirt.ports.Port` that dials `endpoint` (with '#port') and goes on dialling.
 
@@ -54,6 +63,7 @@ class ZmqDialer:
         self._carrier_changed = carrier_changed
         self._role = role
         self._key_file = key_file
+        self._packing = packing_over(self._endpoint.transport)
         self._link = protocol.Link(name, epoch, nonce=secrets.randbits(32))
         self._retry: Timer | None = None
         self._redial: Timer | None = None
@@ -110,7 +120,7 @@ class ZmqDialer:
         self._no_retry()
         if self.closed or self._link.state == protocol.LEAVING:
             return
-        self._say(self._link.dial(self._endpoint.port, self._role))
+        self._say(self._link.dial(self._endpoint.port, self._role, self._packing))
 
     def _say(self, hello: bytes) -> None:
         # The very same HELLO again and again: the answer to any of them is the answer to all.
@@ -163,7 +173,7 @@ class ZmqDialer:
                 self._count(error.reason)
                 continue
             if event.what == "frames":
-                self._receive(part.buffer)
+                self._receive(event.frames or part.buffer)
             else:
                 self._control(event)
             if self.closed:
@@ -203,9 +213,9 @@ class ZmqDialer:
         return True
 
     def flush(self) -> None:
-        link, queue = self._link, self._queue
+        link, queue, packer = self._link, self._queue, self._link.packer
         while (message := queue.head()) is not None and link.may_send(len(message)):
-            if not self._send(message):
+            if not self._send(message if packer is None else packer.pack(message)):
                 self._loop.call_later(FULL_RETRY, self.flush)
                 return
             link.sent(len(message))
@@ -244,4 +254,4 @@ class ZmqDialer:
         self._socket = self._monitor = None
 
     def statistics(self) -> dict[str, int | str]:
-        return {"state": self._link.state, "peer": self._link.peer, **self._counts}
+        return {**self._link.statistics(), **self._counts}

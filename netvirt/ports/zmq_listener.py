@@ -20,7 +20,7 @@ from netvirt.burst import HEADER_SIZE, KIND_HELLO, BurstError, unpack_header
 from netvirt.ports import Loop, Queue
 from netvirt.ports.endpoint import parse_endpoint
 from netvirt.ports.sockets import DISCONNECTED, listening_socket, monitor_events
-from netvirt.ports.zmq import FULL_RETRY, LAST_WORD, TURN
+from netvirt.ports.zmq import FULL_RETRY, LAST_WORD, TURN, packing_over
 
 # A connection's end is announced a little before libzmq forgets its name: look now, and once more.
 PROBE_AGAIN = 0.05
@@ -105,9 +105,9 @@ class ListenPort:
         return self.identity is not None
 
     def flush(self) -> None:
-        link, queue = self.link, self._queue
+        link, queue, packer = self.link, self._queue, self.link.packer
         while (message := queue.head()) is not None and link.may_send(len(message)):
-            if not self.send(message):
+            if not self.send(message if packer is None else packer.pack(message)):
                 if self.identity is None:
                     return
                 self.count("mark-reached")
@@ -132,7 +132,7 @@ class ListenPort:
         self.closed = True
 
     def statistics(self) -> dict[str, int | str]:
-        return {"state": self.link.state, "peer": self.link.peer, **self.counts}
+        return {**self.link.statistics(), **self.counts}
 
 
 class ZmqListener:
@@ -153,6 +153,7 @@ class ZmqListener:
         self.peers: dict[bytes, ListenPort] = {}
         self.counts: dict[str, int] = {}
         self._admit = admit
+        self._packing = packing_over(self.endpoint.transport)
         self._socket = listening_socket(self.endpoint, key_file)
         self._monitor = self._socket.get_monitor_socket(DISCONNECTED)
         loop.zmq(self._monitor, self._watch)
@@ -214,7 +215,7 @@ class ZmqListener:
                 port.count(error.reason)
                 continue
             if event.what == "frames":
-                port.receive(part.buffer)
+                port.receive(event.frames or part.buffer)
                 consumers[port] = None
             else:
                 self._control(port, event)
@@ -267,7 +268,7 @@ class ZmqListener:
         if found.identity is not None and found.still_there():
             return f"port {hello.port} of {self.name} is taken by {found.link.peer}", True
         try:
-            answer = found.link.accept(hello, found.info)
+            answer = found.link.accept(hello, found.info, self._packing)
         except protocol.LinkError as error:
             found.count(error.reason)
             return str(error), False

@@ -27,8 +27,9 @@ def entry(data: bytes, flags: int = 0, port: int = 0, time_ns: int = 0, identity
 def test_the_numbers_are_those_of_the_architecture_page() -> None:
     assert (b.HEADER_SIZE, b.FRAME_HEADER_SIZE, b.VNET_SIZE) == (16, 24, 12)
     assert (b.MIN_FRAME, b.MAX_FRAME, b.MAX_MESSAGE) == (14, 65_535 + 22, 1 << 20)
-    kinds = (b.KIND_FRAMES, b.KIND_HELLO, b.KIND_WELCOME, b.KIND_REFUSED, b.KIND_CREDIT, b.KIND_BYE, b.KIND_GONE)
-    assert kinds == tuple(range(7))
+    kinds = (b.KIND_FRAMES, b.KIND_HELLO, b.KIND_WELCOME, b.KIND_REFUSED, b.KIND_CREDIT, b.KIND_BYE, b.KIND_GONE,
+             b.KIND_PACKED)  # fmt: skip
+    assert kinds == tuple(range(8))
     assert (b.FLAG_VNET, b.FLAG_IN, b.FLAG_OUT) == (1, 2, 4)
 
 
@@ -91,9 +92,9 @@ HOSTILE = [
     (bytes(16), "no virtfab burst"),
     (header(0, version=0), "version 0"),
     (header(0, version=2), "version 2"),
-    (header(0, kind=7), "kind 7"),
+    (header(0, kind=8), "kind 8"),
     (header(0, kind=255), "kind 255"),
-    *[(header(0, kind=kind), f"kind {kind}") for kind in range(1, 7)],
+    *[(header(0, kind=kind), f"kind {kind}") for kind in range(1, 8)],
     (header(1), "announces 1"),
     (header(2**32 - 1), "announces 4294967295"),
     (header(2**32 - 1) + entry(ETHERNET), "announces"),
@@ -117,10 +118,10 @@ def test_junk_is_one_kind_of_error_with_a_sentence(message: bytes, says: str) ->
 
 
 def test_the_header_of_every_kind() -> None:
-    for kind in range(7):
+    for kind in range(8):
         assert pack_header(kind, 3, 2**63) == header(3, kind=kind, epoch=2**63)
         assert unpack_header(pack_header(kind, 3, 2**63)) == (kind, 3, 2**63)
-    for message in (b"", header(0)[:15], header(0, magic=b"XX"), header(0, version=9), header(0, kind=7)):
+    for message in (b"", header(0)[:15], header(0, magic=b"XX"), header(0, version=9), header(0, kind=8)):
         with pytest.raises(BurstError):
             unpack_header(message)
     with pytest.raises(BurstError, match="longer"):

@@ -71,7 +71,7 @@ def test_the_header_reader_raises_one_error(message: bytes) -> None:
         kind, count, epoch = unpack_header(message)
     except BurstError:
         return
-    assert kind <= 6 and count < 2**32 and epoch < 2**64
+    assert kind <= 7 and count < 2**32 and epoch < 2**64
 
 
 @fuzz

@@ -15,7 +15,7 @@ from netvirt import link as m
 from netvirt.burst import MAX_MESSAGE, Burst, pack_header, unpack_header
 from netvirt.link import DOWN, LEAVING, UP, WAITING, Event, Hello, Link, LinkError
 
-FRAMES, HELLO, WELCOME, REFUSED, CREDIT, BYE, GONE = range(7)
+FRAMES, HELLO, WELCOME, REFUSED, CREDIT, BYE, GONE, PACKED = range(8)
 EXAMPLES = 5_000 if os.environ.get("VFAB_LONG") else 300
 
 GREETING = {"port": "eth1", "name": "h1", "epoch": 3, "window": m.WINDOW, "role": "nic", "nonce": 5}
@@ -147,6 +147,7 @@ OUTCOMES: dict[tuple[str, int], str] = {
     (DOWN, FRAMES): "!late", (DOWN, CREDIT): "!late", (DOWN, GONE): "!late",
     (WAITING, FRAMES): "!late", (WAITING, CREDIT): "!late", (WAITING, WELCOME): "up", (WAITING, REFUSED): "refused",
     (UP, FRAMES): "frames", (UP, CREDIT): "credit", (UP, BYE): "left",
+    (DOWN, PACKED): "!late", (WAITING, PACKED): "!late", (LEAVING, PACKED): "!late",
     (LEAVING, FRAMES): "!late", (LEAVING, CREDIT): "!late", (LEAVING, BYE): "credit", (LEAVING, GONE): "gone",
 }  # fmt: skip
 AFTER = {"up": UP, "left": DOWN, "gone": DOWN}
@@ -177,7 +178,7 @@ def whole_message(kind: int) -> bytes:
 
 
 @pytest.mark.parametrize("state", [DOWN, WAITING, UP, LEAVING])
-@pytest.mark.parametrize("kind", range(7))
+@pytest.mark.parametrize("kind", range(8))
 def test_every_state_with_every_kind(state: str, kind: int) -> None:
     link = in_state(state)
     assert link.state == state
@@ -199,7 +200,7 @@ def test_every_state_with_every_kind(state: str, kind: int) -> None:
 
 @pytest.mark.parametrize("state", [DOWN, WAITING, UP, LEAVING])
 @pytest.mark.parametrize(
-    "message", [b"", b"V", b"VB\x01", bytes(15), bytes(16), b"VB\x02\x05" + bytes(12), b"VB\x01\x07" + bytes(12)]
+    "message", [b"", b"V", b"VB\x01", bytes(15), bytes(16), b"VB\x02\x05" + bytes(12), b"VB\x01\x08" + bytes(12)]
 )
 def test_what_is_no_message_at_all(state: str, message: bytes) -> None:
     link = in_state(state)
@@ -376,7 +377,7 @@ def test_both_say_goodbye_at_once() -> None:
 
 # --- junk
 
-kinds = st.integers(0, 7)
+kinds = st.integers(0, 8)
 texts = st.one_of(
     st.binary(max_size=60),
     st.recursive(
