@@ -11,10 +11,9 @@ from libc.errno cimport EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-import errno as errno_names
 
 from netvirt.burst cimport (FRAME_HEADER_BYTES, FRAME_VNET, HEADER_BYTES, LONGEST_FRAME, SHORTEST_FRAME, VNET_BYTES,
-                            is_frames, load16, load32, store16, store32, store64, store_header)
+                            load16, load32, store16, store32, store64, store_header)
 from netvirt.dataplane.vnet cimport NEEDS_CSUM
 from netvirt.ports.wire cimport Wire, wire_t
 
@@ -82,67 +81,21 @@ cdef struct packet_t:
 
 
 cdef class PacketIo(Wire):
-    """One packet socket's frames, both ways. `ended` is empty until it is good for nothing more, then one word why."""
+    """One packet socket's frames, both ways."""
 
-    cdef bytearray _store, _frames
-    cdef object _view
+    cdef bytearray _frames
     cdef packet_t t
-    cdef readonly str ended
 
     def __cinit__(self):
+        self.hold(&self.t.wire, OUTPUT, _pull, _push)
         # Not bytearray(n), which would write zeros: an idle port must not own touched pages.
-        self._store = PyByteArray_FromStringAndSize(NULL, OUTPUT)
         self._frames = PyByteArray_FromStringAndSize(NULL, SLOTS * SLOT)
-        self._view = memoryview(self._store).toreadonly()
-        self.w = &self.t.wire
-        self.w.message = <uint8_t *>PyByteArray_AS_STRING(self._store)
         self.t.frames = <uint8_t *>PyByteArray_AS_STRING(self._frames)
-        self.w.pull = _pull
-        self.w.push = _push
         self.reset(-1)
 
     def reset(self, int fd):
         """Another socket, or the queue was emptied: forget where we were, and that it ended. Counters stay."""
-        self.w.fd = fd
-        self.w.index = 0
-        self.w.down = False
-        self.ended = ""
-
-    @property
-    def down(self):
-        return self.w.down
-
-    def fill(self):
-        """Reads what is there, at most one turn of it; returns the frames as one FRAMES message, or None.
-
-        The message (a memoryview) is valid until the next call. Look at `ended` after every call.
-        """
-        cdef int code
-        if self.ended:
-            return None
-        with nogil:
-            code = _pull(self.w)
-        if code:
-            self.ended = errno_names.errorcode.get(code, "error").lower()
-        return self._view[:self.w.used] if self.w.count else None
-
-    def drain(self, const uint8_t[::1] message not None):
-        """Sends the frames of one FRAMES message; False when there is no room for the rest now.
-
-        Call it again with the same message then: the position is kept. Look at `ended` after every call.
-        """
-        cdef size_t size = message.shape[0]
-        cdef const uint8_t *m = &message[0] if size else NULL
-        cdef int code
-        if m == NULL or not is_frames(m, size):
-            raise ValueError("the message is no FRAMES message")
-        with nogil:
-            code = _push(self.w, m, size)
-        if code == EAGAIN:
-            return False
-        if code:
-            self.ended = errno_names.errorcode.get(code, "error").lower()
-        return True
+        self.begin(fd)
 
     def statistics(self):
         """Frames and bytes both ways, and what was cut off or lost, by reason."""

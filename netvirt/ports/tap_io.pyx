@@ -11,11 +11,10 @@ from libc.errno cimport EAGAIN, EFAULT, EINTR, EINVAL, EIO, ENOMEM, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memmove, memset, strncpy
 
-import errno as errno_names
 import os
 
 from netvirt.burst cimport (FRAME_HEADER_BYTES, FRAME_VNET, HEADER_BYTES, LONGEST_FRAME, SHORTEST_FRAME, VNET_BYTES,
-                            is_frames, load16, load32, store32, store64, store_header)
+                            load16, load32, store32, store64, store_header)
 from netvirt.dataplane.vnet cimport NEEDS_CSUM
 from netvirt.ports.wire cimport Wire, wire_t
 
@@ -57,10 +56,6 @@ cdef extern from "<linux/ethtool.h>" nogil:
     void ethtool_cmd_speed_set(ethtool_cmd *command, uint32_t speed)
     uint32_t ethtool_cmd_speed(const ethtool_cmd *command)
 
-cdef extern from "Python.h":
-    bytearray PyByteArray_FromStringAndSize(const char *text, Py_ssize_t size)
-    char *PyByteArray_AS_STRING(object array)
-
 cdef enum:
     TURN_FRAMES = 256      # then others have their turn
     TURN_BYTES = 131072    # or after two or three of the largest frames
@@ -77,71 +72,19 @@ cdef struct tap_t:
 
 
 cdef class TapIo(Wire):
-    """One descriptor's frames, both ways. vnet: every read and write carries a virtio-net header of 12 bytes.
+    """One descriptor's frames, both ways. vnet: every read and write carries a virtio-net header of 12 bytes."""
 
-    `ended` is empty until the descriptor is good for nothing more, then one word that says why; `down`: the last write
-    found the interface down.
-    """
-
-    cdef bytearray _store
-    cdef object _view
     cdef tap_t t
-    cdef readonly str ended
 
     def __cinit__(self):
-        # Not bytearray(n), which would write zeros: an idle port must not own touched pages.
-        self._store = PyByteArray_FromStringAndSize(NULL, OUTPUT)
-        self._view = memoryview(self._store).toreadonly()
-        self.w = &self.t.wire
-        self.w.message = <uint8_t *>PyByteArray_AS_STRING(self._store)
-        self.w.pull = _pull
-        self.w.push = _push
+        self.hold(&self.t.wire, OUTPUT, _pull, _push)
         self.reset(-1, False)
 
     def reset(self, int fd, bint vnet):
         """Another descriptor, or the queue was emptied: forget where we were, and that it ended. Counters stay."""
-        self.w.fd = fd
-        self.w.index = 0
-        self.w.down = False
+        self.begin(fd)
         self.t.vnet = vnet
         self.t.large = False
-        self.ended = ""
-
-    @property
-    def down(self):
-        return self.w.down
-
-    def fill(self):
-        """Reads what is there, at most one turn of it; returns the frames as one FRAMES message, or None.
-
-        The message (a memoryview) is valid until the next call. Look at `ended` after every call.
-        """
-        cdef int code
-        if self.ended:
-            return None
-        with nogil:
-            code = _pull(self.w)
-        if code:
-            self.ended = "eof" if code < 0 else errno_names.errorcode.get(code, "error").lower()
-        return self._view[:self.w.used] if self.w.count else None
-
-    def drain(self, const uint8_t[::1] message not None):
-        """Writes the frames of one FRAMES message; False when there is no room for the rest now.
-
-        Call it again with the same message then: the position is kept. Look at `ended` after every call.
-        """
-        cdef size_t size = message.shape[0]
-        cdef const uint8_t *m = &message[0] if size else NULL
-        cdef int code
-        if m == NULL or not is_frames(m, size):
-            raise ValueError("the message is no FRAMES message")
-        with nogil:
-            code = _push(self.w, m, size)
-        if code == EAGAIN:
-            return False
-        if code:
-            self.ended = errno_names.errorcode.get(code, "error").lower()
-        return True
 
     def statistics(self):
         """Frames and bytes both ways, and what was cut off or lost, by reason."""

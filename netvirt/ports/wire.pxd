@@ -1,14 +1,18 @@
 # A descriptor's frames both ways, as C: what a compiled driver offers to the shortcut (shortcut.pyx) and to its own class.
 from libc.stdint cimport uint8_t, uint32_t
 
+cdef struct wire_t
+ctypedef int (*pull_t)(wire_t *w) noexcept nogil
+ctypedef int (*push_t)(wire_t *w, const uint8_t *m, size_t size) noexcept nogil
+
 cdef struct wire_t:
     int fd
     # Reads what is there, at most a turn of it, into one FRAMES message: `message`, `used` bytes, `count` frames.
     # 0, an errno that ends the descriptor, or -1 for the end of a stream.
-    int (*pull)(wire_t *w) noexcept nogil
+    pull_t pull
     # Writes a whole FRAMES message. 0: done with it; EAGAIN: no room for the rest, call again with the same one; else the
     # errno that ends the descriptor.
-    int (*push)(wire_t *w, const uint8_t *m, size_t size) noexcept nogil
+    push_t push
     uint8_t *message
     size_t used
     uint32_t count
@@ -18,3 +22,8 @@ cdef struct wire_t:
 
 cdef class Wire:
     cdef wire_t *w
+    cdef bytearray _store
+    cdef object _view
+    cdef readonly str ended
+    cdef void hold(self, wire_t *w, Py_ssize_t room, pull_t pull, push_t push)
+    cdef void begin(self, int fd)
