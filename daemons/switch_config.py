@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from daemons import datagram_ports, linux_ports, network_ports
+from daemons import datagram_ports, guest_ports, linux_ports, network_ports
 from daemons.errors import UserError
 from netvirt.addr import check_vid, is_group, mac_bytes, mac_text
 from netvirt.modes import check_mirrors, check_vlans, tables
@@ -165,6 +165,7 @@ def _driver(port: dict[str, Any], transports: set[str]) -> None:
             raise ValueError(f"its {key!r} is text, not {port[key]!r}")
     if kind in CHECKS:
         CHECKS[kind](port)
+    guest_ports.check_guest(port)
     if not isinstance(allow, list | tuple) or not all(isinstance(key, str) for key in allow):
         raise ValueError("its 'allow' is a list of public keys")
     if kind == "listen" and (wanted := "tcp" if allow else "ipc") not in transports:

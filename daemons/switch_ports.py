@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from daemons import datagram_ports, linux_ports, network_ports
-from daemons.errors import UserError
+from daemons import datagram_ports, guest_ports, linux_ports, network_ports
 from netvirt.dataplane.queue import Queue
 from netvirt.ports import Loop, Port
 from netvirt.ports.errors import PortError
@@ -21,7 +20,7 @@ from netvirt.ports.zmq_listener import ListenPort, ZmqListener
 # What a driver is made of: if any of these changes, the port gets a new one; all else changes under a running driver.
 DRIVER_KEYS = (
     "kind", "endpoint", "key_file", "role", "path", "allow", "peer",
-    *linux_ports.KEYS, *datagram_ports.KEYS, *network_ports.KEYS,
+    *linux_ports.KEYS, *datagram_ports.KEYS, *network_ports.KEYS, *guest_ports.KEYS,
 )  # fmt: skip
 
 
@@ -44,9 +43,7 @@ def _listen(w: Wiring, port: dict[str, Any], queue: Queue, receive: Receive, cha
     wanted = "tcp" if allow else "ipc"
     listeners = [listener for listener in w.listeners if listener.endpoint.transport == wanted]
     if not listeners:
-        raise UserError(
-            f"port {port['name']} of {w.switch} waits for a {wanted} peer, but the switch does not listen so"
-        )
+        raise PortError(f"it waits for a {wanted} peer, but the switch does not listen so")
     return ListenPort(listeners, port["name"], queue, receive, changed, allow)
 
 
@@ -105,11 +102,9 @@ KINDS: dict[str, Callable[[Wiring, dict[str, Any], Queue, Receive, CarrierChange
 
 
 def make_driver(w: Wiring, port: dict[str, Any], queue: Queue, receive: Receive, changed: CarrierChanged) -> Port:
-    """The driver for a port's configuration, not yet open. Raises UserError."""
-    try:
-        return KINDS[port["kind"]](w, port, queue, receive, changed)
-    except PortError as error:
-        raise UserError(f"port {port['name']} of {w.switch}: {error}") from None
+    """The driver for a port's configuration, not yet open. Raises PortError."""
+    driver = KINDS[port["kind"]](w, port, queue, receive, changed)
+    return guest_ports.cabled(w, port, driver) if "qmp" in port else driver
 
 
 def driver_values(port: dict[str, Any]) -> tuple[Any, ...]:

@@ -18,10 +18,12 @@ from daemons.counter_file import SUFFIX, CounterFile
 from daemons.daemon import farewell, serve
 from daemons.errors import UserError
 from daemons.loop import Loop, Timer
+from daemons.switch_cables import Cables
 from daemons.switch_ports import CapturePort, Wiring, driver_values, make_driver
+from daemons.switch_troubles import Troubles
 from netvirt.addr import mac_bytes
 from netvirt.link import Hello
-from netvirt.ports import Cabled, Port
+from netvirt.ports import Port
 from netvirt.ports.curve import Gatekeeper
 from netvirt.ports.errors import PortError
 from netvirt.ports.shortcut import Shortcut
@@ -43,6 +45,8 @@ class Switchd:
         self.counters: CounterFile | None = None
         self.config: dict[str, Any] = {}
         self.drivers: dict[str, Port] = {}
+        self.cables = Cables(loop, self.drivers)
+        self.troubles = Troubles(loop, self._plug_again)
         self.listeners: dict[str, ZmqListener] = {}
         self._by_number: dict[int, Port] = {}
         self._values: dict[str, tuple[Any, ...]] = {}
@@ -96,6 +100,7 @@ class Switchd:
         gone = [name for name in self.switch.ports if name not in wanted.ports]
         for name in gone:
             self._unplug(name)
+            self.troubles.forget(name)
         self.config = args["config"]
         self.switch.change({**dict.fromkeys(gone), **wanted.settings}, wanted.vlans, wanted.mirrors)
         self._set_static(wanted.static)
@@ -105,8 +110,7 @@ class Switchd:
             if driver_values(port) != self._values.get(name):
                 self._unplug(name)
                 self._plug(name, port)
-            if isinstance(driver := self.drivers[name], Cabled):
-                driver.set_link(wanted.settings[name].state != "disabled")
+        self.cables.tell(self.switch)
         reply.done()
 
     def _set_static(self, wanted: dict[tuple[int, str], str]) -> None:
@@ -154,6 +158,19 @@ class Switchd:
         return {key for port in self.config.get("ports", ()) for key in port.get("allow", ())}
 
     def _plug(self, name: str, port: dict[str, Any]) -> None:
+        """A port that cannot be opened has no carrier, and its sentence; the others are not to suffer for it."""
+        try:
+            self._open(name, port)
+        except OSError as error:  # a PortError is one
+            self._unplug(name)
+            self.troubles.note(name, str(error) if isinstance(error, PortError) else f"{error.strerror}")
+
+    def _plug_again(self, name: str) -> None:
+        port = next(port for port in self.config["ports"] if port["name"] == name)
+        self._plug(name, port)
+        self.cables.tell(self.switch)
+
+    def _open(self, name: str, port: dict[str, Any]) -> None:
         number = self.switch.number(name)
 
         def receive(message: memoryview) -> None:
@@ -170,11 +187,8 @@ class Switchd:
         self.switch.set_offload(name, 0)
         self.drivers[name] = self._by_number[number] = driver
         self._values[name] = driver_values(port)
-        try:
-            driver.open()
-        except PortError as error:
-            self._unplug(name)
-            raise UserError(f"port {name} of {self.name}: {error}") from None
+        driver.open()
+        self.troubles.forget(name)
 
     def _shorten(self, number: int, wire: Wire | None) -> None:
         """Frames between compiled drivers need no interpreter; where there are none, nor does waiting for them."""
@@ -192,14 +206,15 @@ class Switchd:
 
     def _admit(self, hello: Hello, key: str) -> ListenPort | str:
         if hello.role != "capture":
-            known = ", ".join(self.drivers) or "none"
+            known = ", ".join(self.switch.ports) or "none"
             return f"{self.name} has no port {hello.port} that waits for somebody; its ports are: {known}"
         if key:  # a session given to somebody whom the listener then refuses would never end
             return f"{self.name} shows its frames on this machine only, not over TCP"
-        names = list(self.drivers) if hello.port == "*" else [hello.port]
-        unknown = [name for name in names if name not in self.drivers]
+        ports = self.switch.ports
+        names = list(ports) if hello.port == "*" else [hello.port]
+        unknown = [name for name in names if name not in ports]
         if unknown:
-            return f"{self.name} has no port {unknown[0]}; its ports are: {', '.join(self.drivers)}"
+            return f"{self.name} has no port {unknown[0]}; its ports are: {', '.join(ports)}"
         if not names:
             return f"{self.name} has no ports yet"
         session = self.switch.plane.add_capture([self.switch.number(name) for name in names], epoch=self.switch.epoch)
@@ -222,6 +237,7 @@ class Switchd:
         settings, driver = self.switch.ports[name], self.drivers.get(name)
         config: dict[str, Any] = next((port for port in self.config["ports"] if port["name"] == name), {})
         counters = self.switch.plane.statistics(self.switch.number(name))
+        link = driver.statistics() if driver is not None else {}
         return {
             "name": name,
             "kind": config.get("kind", ""),
@@ -234,8 +250,9 @@ class Switchd:
             "priority": settings.priority,
             "settings": settings.to_json(),  # apart: its `peer` are reserved addresses
             "shut": name in self.switch.violations(),
+            "problem": self.troubles.sentence(name) or link.get("problem", ""),
             **counters,
-            "link": driver.statistics() if driver is not None else {},
+            "link": link,
         }
 
     def status(self, args: dict[str, Any], reply: Reply) -> None:
@@ -281,6 +298,7 @@ class Switchd:
         shut = [name for name in self.switch.violations() if name in args.get("ports", ())]
         for name in shut if args.get("dry_run") is not True else ():
             self.switch.recover(name)
+        self.cables.tell(self.switch)
         reply.done(shut)
 
     @property

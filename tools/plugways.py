@@ -11,15 +11,31 @@ from xml.sax.saxutils import quoteattr
 
 Ways = dict[str, str]
 _HERE = "ADDRESS-OF-THIS-MACHINE"
+_BOCHS_LONGEST = 15
 _WILDCARDS = ("0.0.0.0", "::")
 
 
 def ways(name: str, port: dict[str, Any], mac: str) -> Ways:
     """By program. name: of the port; port: its configuration; mac: of the card that is put in."""
-    return KINDS[port["kind"]](name.replace(":", "-"), port, mac)
+    return KINDS[port["kind"]](card_id(name, port), port, mac)
 
 
-def _qemu_value(value: str) -> str:
+def card_id(name: str, port: dict[str, Any]) -> str:
+    """The id of QEMU's netdev, by which the switch asks for it where there is a monitor."""
+    return str(port.get("netdev") or name.replace(":", "-"))
+
+
+def monitor(port: dict[str, Any]) -> tuple[str, ...]:
+    """QEMU's arguments for a port whose guest is told of its cable; of the others none."""
+    return ("-qmp", f"unix:{qemu_value(port['qmp'])},server=on,wait=off") if "qmp" in port else ()
+
+
+def with_monitor(line: str, port: dict[str, Any]) -> str:
+    """A line of QEMU's arguments for a shell, and those of `monitor`."""
+    return " ".join((line, *(f'"{word}"' if ":" in word else word for word in monitor(port))))
+
+
+def qemu_value(value: str) -> str:
     return value.replace(",", ",,")  # a comma ends a QEMU option's value unless it is doubled
 
 
@@ -31,9 +47,9 @@ def _qemu(netdev: str, card: str, mac: str) -> str:
     return f'-netdev "{netdev}" -device {_device(card, mac)}'
 
 
-def libvirt_arguments(what: str, netdev: str, device: str) -> str:
+def libvirt_arguments(what: str, netdev: str, device: str, *more: str) -> str:
     """The values of QEMU's -netdev and -device as they are, because libvirt has no element for `what`."""
-    values = ("-netdev", netdev, "-device", device)
+    values = ("-netdev", netdev, "-device", device, *more)
     arguments = "\n".join(f"    <qemu:arg value={quoteattr(value)}/>" for value in values)
     return (
         f"<!-- libvirt has no element for {what}: these arguments go to QEMU as they are.\n"
@@ -49,7 +65,7 @@ def _split(address: str) -> tuple[str, str]:
 
 
 def _dgram(card: str, port: dict[str, Any], mac: str) -> Ways:
-    local, remote = _qemu_value(port["peer_path"]), _qemu_value(port["path"])
+    local, remote = qemu_value(port["peer_path"]), qemu_value(port["path"])
     netdev = f"dgram,id={card},local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
     python = (
         "import os, socket",
@@ -62,8 +78,8 @@ def _dgram(card: str, port: dict[str, Any], mac: str) -> Ways:
         "frames.send(frame)  # bytes, from the destination address on; one datagram is one frame",
     )
     return {
-        "qemu": _qemu(netdev, card, mac),
-        "libvirt": libvirt_arguments("datagram sockets", netdev, _device(card, mac)),
+        "qemu": with_monitor(_qemu(netdev, card, mac), port),
+        "libvirt": libvirt_arguments("datagram sockets", netdev, _device(card, mac), *monitor(port)),
         "python": "\n".join(python),
     }
 
@@ -106,6 +122,15 @@ def _udp(card: str, port: dict[str, Any], mac: str) -> Ways:
     }
 
 
+def _bochs(folder: str, mac: str) -> str:
+    """Its ethdev is the socket itself, and is copied into 16 bytes (eth_vde.cc): so it is one with a short name."""
+    socket, note = f"{folder}/ctl", ""
+    if len(socket) > _BOCHS_LONGEST:
+        note = f"# Bochs takes {_BOCHS_LONGEST} characters of a socket's path: so start it in  {folder}\n"
+        socket = "ctl"
+    return f"{note}ne2k: ioaddr=0x300, irq=9, mac={mac}, ethmod=vde, ethdev={socket}"
+
+
 def _vde(card: str, port: dict[str, Any], mac: str) -> Ways:
     folder, number = port["folder"], port["number"]
     if port["role"] == "plug":
@@ -120,13 +145,13 @@ def _vde(card: str, port: dict[str, Any], mac: str) -> Ways:
         f"VBoxManage modifyvm YOUR-VM --nic1 generic --nicgenericdrv1 VDE --nicproperty1 network={folder} \\\n"
         f"  --macaddress1 {mac.replace(':', '')}"
     )
-    netdev = f"vde,id={card},sock={_qemu_value(folder)},port={number}"
+    netdev = f"vde,id={card},sock={qemu_value(folder)},port={number}"
     return {
         "vde": vde,
         "qemu": _qemu(netdev, card, mac),
         "libvirt": libvirt_arguments("VDE", netdev, _device(card, mac)),
         "virtualbox": virtualbox,
-        "bochs": f"ne2k: ioaddr=0x300, irq=9, mac={mac}, ethmod=vde, ethdev={folder}",
+        "bochs": _bochs(folder, mac),
     }
 
 

@@ -103,7 +103,8 @@ def _packet(name: str, port: dict[str, Any], mac: str) -> Ways:
         "gns3": f"{made}\n# a Cloud node, tab TAP interfaces: {interface}",
         "hercules": (
             f"# Hercules makes the TAP and says its name (tap0, if that is free), which packet: of the port must be,"
-            f" now {interface}\n0E20.2 LCS -n /dev/net/tun"
+            f" now {interface}\n# at the end the guest's address: Hercules gives it what is for that, and else nothing"
+            "\n0E20.2 LCS -n /dev/net/tun 10.0.0.5"
         ),
     }
 

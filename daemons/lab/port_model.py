@@ -11,7 +11,20 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from . import linux_models, network_models, peer_models
-from .fields import Native, Peer, PortName, Priority, SocketPath, SocketText, Trunk, Vlan, one_of, wrong
+from .fields import (
+    MonitorPath,
+    Native,
+    Peer,
+    PortName,
+    Priority,
+    QemuId,
+    SocketPath,
+    SocketText,
+    Trunk,
+    Vlan,
+    one_of,
+    wrong,
+)  # fmt: skip
 from .port_fields import (
     Accept,
     Customers,
@@ -56,9 +69,19 @@ class Qemu(Model):
     peer: SocketPath | None = Field(
         default=None, description="with dgram: QEMU's own socket, and path: is the switch's"
     )
+    qmp: MonitorPath | None = Field(
+        default=None,
+        description="a QMP monitor of QEMU, for this port alone: while the port is disabled or shut, the guest's card"
+        " has no carrier. auto: a socket in the lab's run folder",
+    )
+    netdev: QemuId | None = Field(
+        default=None, description="with qmp: the id of QEMU's netdev or card; left out: as vfab attach prints it"
+    )
 
     @model_validator(mode="after")
     def _two(self) -> Qemu:
+        if self.netdev is not None and self.qmp is None:
+            raise wrong("netdev: belongs to qmp:", "remove it, or add qmp: auto")
         if self.peer is not None and self.role != "dgram":
             raise wrong("peer: belongs to role: dgram", "remove it, or write role: dgram")
         if self.peer is not None and self.peer == self.path:

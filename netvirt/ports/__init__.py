@@ -88,7 +88,9 @@ class Port(Protocol):
     """
 
     kind: str
-    carrier: bool
+
+    @property
+    def carrier(self) -> bool: ...
 
     def open(self) -> None:
         """Begin; never blocks, and a missing peer is no error: the driver goes on trying."""
@@ -103,5 +105,5 @@ class Port(Protocol):
         ...
 
     def statistics(self) -> dict[str, int | str]:
-        """Counters by name, each drop with its reason."""
+        """Counters by name, each drop with its reason; `problem`: one sentence for people, while there is something."""
         ...

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from netvirt.dataplane.queue import Queue
+from netvirt.ports import Port
 from netvirt.ports.loop import Loop
 from netvirt.ports.qemu import QemuPort, Role
+from netvirt.ports.qmp import CabledPort, Qmp
 from netvirt.ports.zmq_listener import ZmqListener
 from tests.support.contracts import check_port
 from tests.support.links import End, dialer, listen_port, listener, run_until
@@ -108,7 +110,7 @@ class QemuRig:
         self.carriers: list[bool] = []
         self.end = End(self.loop)
         self.end.frames, self.end.carriers, self.end.queue = self.received, self.carriers, self.queue
-        self.port = QemuPort(
+        self.port: Port = QemuPort(
             self.loop, self.path, role, self.queue, self.end.receive, self.end.carrier_changed, retry_min=0.01
         )
         self.server: socket.socket | None = None
@@ -170,3 +172,14 @@ def test_a_zmq_listen_port(folder: Path) -> None:
 @pytest.mark.parametrize("role", ["dial", "listen"])
 def test_a_qemu_port(folder: Path, role: Role) -> None:
     check_port(lambda: QemuRig(folder, role))
+
+
+def test_a_qemu_port_with_a_cable(folder: Path) -> None:
+    """Nobody is at the monitor; frames go their way all the same."""
+
+    def make() -> QemuRig:
+        rig = QemuRig(folder, "dial")
+        rig.port = CabledPort(rig.port, Qmp(rig.loop, str(folder / "p.qmp"), "net0"))
+        return rig
+
+    check_port(make)

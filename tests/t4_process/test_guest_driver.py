@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from daemons import kvm
 from netvirt.burst import Burst
 from netvirt.dataplane.queue import Queue
 from netvirt.host import Host
@@ -19,7 +20,6 @@ from netvirt.ports.qemu import QemuPort, Role
 from tests.support import peers
 from tests.support.guest.guest import Guest
 from tests.support.guest.image import image
-from tools import kvm
 
 pytestmark = pytest.mark.peer("qemu-system-x86_64")
 

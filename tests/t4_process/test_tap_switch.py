@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,13 +133,30 @@ def test_a_tap_that_the_switch_makes(make: Make) -> None:
         until(lambda: "no TAP" in switch.port("eth1")["link"].get("problem", ""), what="a sentence")
 
 
-def test_without_the_right_there_is_a_sentence(make: Make) -> None:
+def test_without_the_right_the_port_has_a_sentence_and_the_others_work(make: Make) -> None:
     unshare = need_namespaces(tun=True)
     switch = make("s1", inside=(unshare, "-Ur"))  # no rights over the network namespace of its parent
-    with pytest.raises(Refused, match=r"CAP_NET_ADMIN, or a user namespace.*ip tuntap add dev vftap"):
-        switch.configure(ports=[port("eth1", kind="tap", device="vftap", create=True)])
-    with pytest.raises(Refused, match="CAP_NET_RAW"):
-        switch.configure(ports=[port("eth1", kind="packet", device="lo")])
+    wrong = [port("eth1", kind="tap", device="vftap", create=True), port("eth2", kind="packet", device="lo")]
+    switch.configure(ports=[*wrong, port("eth3"), port("eth4")])
+    assert re.search(r"CAP_NET_ADMIN, or a user namespace.*ip tuntap add dev vftap", switch.port("eth1")["problem"])
+    assert "CAP_NET_RAW" in switch.port("eth2")["problem"]
+    assert not switch.port("eth1")["carrier"] and switch.port("eth3")["problem"] == ""
+    with switch.nic("eth3") as one, switch.nic("eth4") as other:
+        one.send(b"\xff" * 6 + bytes([2, 0, 0, 0, 0, 1]) + bytes(48))
+        assert other.receive(5)
+    switch.configure(ports=[port("eth1"), port("eth3")])
+    assert switch.port("eth1")["problem"] == ""
+
+
+def test_a_port_that_can_not_be_opened_is_tried_again(make: Make, home: Path) -> None:
+    folder = home / "later"
+    switch = make("s1", port("eth1", kind="tap", path=f"{folder}/eth1.tap"))
+    assert f"cannot listen on {folder}/eth1.tap" in switch.port("eth1")["problem"]
+    folder.mkdir()
+    until(lambda: switch.port("eth1")["problem"] == "", what="another try")
+    with stack(1, None) as a, hand_over(f"{folder}/eth1.tap", a.tap):
+        switch.up("eth1")
+    assert switch.log.read_text().count("cannot listen on") == 1
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ _REDIAL = (
     "# To outlive a restart of the switch, QEMU must dial again: add ,reconnect-ms=1000 to -netdev (QEMU 9.2 on),"
     "\n# or ,reconnect=1 (8.0 to 9.1); or use role: dial, where the switch does it with any QEMU."
 )
+_OWNERS = ("hosts", "uplinks", "machines")  # of netnsd's and vmd's configuration
 PROGRAMS = tuple(homeways.HOMES)
 _KINDS: dict[str, Callable[[str, dict[str, Any], str], dict[str, str]]] = {
     **dict.fromkeys(plugways.KINDS, plugways.ways),
@@ -46,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(
             f"{options.port} dials {port['peer'] or port['endpoint']}; give what you attach a port of its own"
         )
+    if _taken(lab, port):
+        raise UserError(f"{options.port} has {port['peer']} of this lab in it; give what you attach a port of its own")
     found = ways(options.port, config, port, derived_mac(lab.id, *options.port.split(":")))
     if options.program is not None and options.program not in found:
         raise UserError(homeways.sentence(options.port, options.program))
@@ -78,6 +81,12 @@ def _lun(options: argparse.Namespace, lab: KnownLab) -> int:
     return 0
 
 
+def _taken(lab: KnownLab, port: dict[str, Any]) -> bool:
+    """Whether a namespace, an uplink or a virtual machine of the lab meets the port at its socket."""
+    owners = (owner for want in desired(lab).values() for key in _OWNERS for owner in want.config.get(key, ()))
+    return "path" in port and any(nic.get("path") == port["path"] for owner in owners for nic in owner["nics"])
+
+
 def find_port(lab: KnownLab, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(the switch's configuration, the port in it). Raises UserError with what there is instead."""
     node, colon, name = text.partition(":")
@@ -104,19 +113,19 @@ def _qemu_ways(name: str, port: dict[str, Any], mac: str) -> dict[str, str]:
 
     The MAC address is part of it: QEMU gives the first card of every guest the same one.
     """
-    card = name.replace(":", "-")
+    card = plugways.card_id(name, port)
     # The switch dials: so QEMU is the server; and the other way round.
     server = "on" if port["role"] == "dial" else "off"
-    # A comma ends a QEMU option's value unless it is doubled.
-    path = port["path"].replace(",", ",,")
+    path = plugways.qemu_value(port["path"])
     netdev = f"stream,id={card},server={server},addr.type=unix,addr.path={path}"
     device = f"virtio-net-pci,netdev={card},mac={mac}"
-    libvirt = plugways.libvirt_arguments("stream sockets", netdev, device)
+    libvirt = plugways.libvirt_arguments("stream sockets", netdev, device, *plugways.monitor(port))
+    qemu = plugways.with_monitor(f'-netdev "{netdev}" -device {device}', port)
     note = "" if server == "on" else f"\n{_REDIAL}"
     kind = "UNIX-LISTEN" if server == "on" else "UNIX-CONNECT"
     wire = "# on the wire: the length of each frame (4 bytes, big-endian), then the frame"
     socat = f"socat {kind}:{port['path']} SYSTEM:YOUR-PROGRAM\n{wire}"
-    return {"qemu": f'-netdev "{netdev}" -device {device}{note}', "libvirt": libvirt, "socat": socat}
+    return {"qemu": f"{qemu}{note}", "libvirt": libvirt, "socat": socat}
 
 
 def _nic_ways(config: dict[str, Any], port: dict[str, Any]) -> dict[str, str]:

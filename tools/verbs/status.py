@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     value = overview(choose(options.lab), "status")
-    problems = complaints(value)
+    problems = [*complaints(value), *port_problems(value)]
     if options.json:
         print_json({**value, "problems": problems})
         return 1 if problems else 0
@@ -43,7 +43,14 @@ def report(value: dict[str, Any]) -> str:
         peers = ", ".join(f"{port['name']}={port['peer']}" for port in ends if port.get("peer") and port["carrier"])
         if "hosts" in row:
             rows += [
-                (host["name"], "host", *_host(host), row["epoch"], "", "", _addresses(host)) for host in row["hosts"]
+                (host["name"], host.get("kind", "host"), *_host(host), row["epoch"], "", "", _addresses(host))
+                for host in row["hosts"]
+            ]
+            continue
+        if "machines" in row:
+            rows += [
+                (each["name"], "vm", each["state"], "", row["epoch"], each["restarts"], "", each.get("problem") or "")
+                for each in row["machines"]
             ]
             continue
         if row["kind"] == "stord":
@@ -113,4 +120,19 @@ def complaints(value: dict[str, Any]) -> list[str]:
         elif row.get("down"):
             found.append(f"{name}: no link at {', '.join(row['down'])}")
         found += [problem for problem in row.get("problems", ()) if problem not in row["problem"]]
+        found += [_of_host(host["name"], what) for host in row.get("hosts", ()) for what in host.get("problems", ())]
     return found
+
+
+def _of_host(name: str, what: str) -> str:
+    return what if what.startswith(f"{name} ") else f"{name}: {what}"
+
+
+def port_problems(value: dict[str, Any]) -> list[str]:
+    """Ports that do not work, a sentence each: the rest of the lab goes on, so `up` only warns of them."""
+    return [
+        f"{name}:{port['name']}: {port['problem']}"
+        for name, row in value["nodes"].items()
+        for port in row.get("ports", ())
+        if port.get("problem")
+    ]

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from daemons import kvm
 from tests.support import peers
 from tests.support.guest.image import Image
-from tools import kvm
 
 BOOT_SECONDS = 60.0
 COMMAND_SECONDS = 30.0

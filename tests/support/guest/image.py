@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from daemons.kvm import Entry, cpio
 from tests.support import peers
-from tools.kvm import Entry, cpio
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("VFAB_TEST_CACHE") or HERE.parents[2] / ".test-cache") / "guest"
-MODULES = ("virtio_pci", "virtio_net", "virtio_blk", "8021q")
+MODULES = ("virtio_pci", "virtio_net", "virtio_blk", "8021q", "button", "evdev")
 FOLDERS = ("bin", "dev", "proc", "sys", "modules", "tmp")
 
 
