@@ -12,12 +12,14 @@ import os
 import socket
 from typing import NamedTuple
 
+from daemons.admission import refusals
 from daemons.errors import UserError
-from daemons.lab.domains import doubtful_reach, expected_reach
 from daemons.lab.lab import Lab, Link
 from daemons.lab.loader import load
+from daemons.lab.machine_plan import netns_config, vm_config
 from daemons.lab.mistake import LabError
 from daemons.lab.plan import host_config, switch_configs
+from daemons.lab.reach import doubtful_reach, expected_reach
 from daemons.lab.storage_plan import pool_configs
 from daemons.paths import LabPaths, data_folder, keys_folder, lab_id, state_root
 from daemons.reaching import rows
@@ -26,7 +28,7 @@ from netvirt.ports import curve
 from netvirt.ports.errors import PortError
 
 # Names of processes and of their sockets in the run folder.
-RESERVED = ("fabricd", "hostd")
+RESERVED = ("fabricd", "hostd", "netnsd", "vmd")
 EXAMPLES = os.path.realpath(str(importlib.resources.files("topologies")))
 _UNMADE_KEY = "(made by the first up)"
 
@@ -59,6 +61,12 @@ class LocalPlaces:
 
     def run_file(self, name: str) -> str:
         return self._paths.socket(name)
+
+    def file(self, path: str) -> str:
+        return self.member(path)
+
+    def console_log(self, machine: str) -> str:
+        return self._paths.log(f"{machine}.console")
 
     def member(self, path: str) -> str:
         """Relative to the lab file; of an example lab, which is a part of the program, to a folder for user data."""
@@ -118,6 +126,10 @@ def draw(file: str, paths: LabPaths, store: StateStore | None, dry: bool = False
             f"{file}: a {kind} cannot be called {taken[0]}, one of our own processes is; choose another name"
         )
     places = LocalPlaces(paths, os.path.realpath(file), lab.name, store, dry)
+    running = store.desired() if store is not None else {}
+    refused = refusals(lab, places, {name: want.config for name, want in running.items()})
+    if refused:
+        raise UserError(f"{file}: {refused[0]}")
     try:
         nodes = _nodes(lab, places)
     except PortError as error:
@@ -132,7 +144,11 @@ def draw(file: str, paths: LabPaths, store: StateStore | None, dry: bool = False
 def _nodes(lab: Lab, places: LocalPlaces) -> dict[str, Desired]:
     # The epoch belongs to a process, not to the plan: the supervisor puts it in.
     nodes = {name: Desired("switchd", config) for name, config in switch_configs(lab, places, 0).items()}
-    if lab.hosts:
+    if lab.of_kind("host"):
         nodes["hostd"] = Desired("hostd", host_config(lab, places, 0))
+    if lab.of_kind("netns", "uplink"):
+        nodes["netnsd"] = Desired("netnsd", netns_config(lab, places, 0))
+    if lab.of_kind("vm"):
+        nodes["vmd"] = Desired("vmd", vm_config(lab, places, 0))
     nodes.update({name: Desired("stord", config) for name, config in pool_configs(lab, places, 0).items()})
     return nodes

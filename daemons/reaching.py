@@ -1,7 +1,7 @@
 """Who must reach whom in a running lab, with the changes made since its file was read; and whether it has loops.
 
 Knows: the state store's notes, how a running switch's configuration is put over the file's. Refuses to know: how reach
-is computed (daemons.lab.domains), who asks.
+is computed (daemons.lab.reach), who asks.
 """
 
 from __future__ import annotations
@@ -40,30 +40,31 @@ def expected(known: KnownLab) -> Expected:
     now = {name: want.config for name, want in desired(known).items() if want.kind == "switchd"}
     before = filed(lab)
     if any(now.get(name) != config for name, config in before.items()):
-        return _changed(lab.get("file", ""), now)
+        return _changed(lab.get("file", ""), now, before)
     return Expected(json.loads(lab.get("reach", "[]")), json.loads(lab.get("unsure", "[]")))
 
 
-def _changed(file: str, now: Configs) -> Expected:
+def _changed(file: str, now: Configs, before: Configs) -> Expected:
     """The file's lab with the switches as they are. A file that is another one by now tells nothing."""
-    from daemons.lab.domains import doubtful_reach, expected_reach
+    from daemons.lab.reach import doubtful_reach, expected_reach
 
-    lab = _overlaid(file, now)
+    lab = _overlaid(file, now, before)
     if lab is None:
         return Expected([], None)
     return Expected(rows(expected_reach(lab)), rows(doubtful_reach(lab)))
 
 
-def check_loops(file: str, now: Configs) -> None:
+def check_loops(file: str, now: Configs, before: Configs) -> None:
     """Raises UserError if frames would go round in switches that are as in `now`; their cables are the file's.
 
+    before: the switches as the file had them.
     Only where cables make a circle is the file read: for that pydantic and networkx are loaded.
     """
     if not _in_a_circle(now):
         return
     from daemons.lab import graph
 
-    lab = _overlaid(file, now)
+    lab = _overlaid(file, now, before)
     if lab is None:
         raise UserError(f"cables make a circle, and {file} does not tell how they go any more; vfab up it first")
     try:
@@ -95,8 +96,11 @@ def _in_a_circle(now: Configs) -> bool:
     return False
 
 
-def _overlaid(file: str, now: Configs) -> Lab | None:
-    """The file's lab with its switches as in `now`; None if the file is another one by now."""
+def _overlaid(file: str, now: Configs, before: Configs) -> Lab | None:
+    """The file's lab with its switches as in `now`; None if the file is another one by now.
+
+    Ports that came since are at no cable, so they are left out: whom they let in is not known.
+    """
     from daemons.lab.loader import load
     from daemons.lab.mistake import LabError
 
@@ -105,7 +109,7 @@ def _overlaid(file: str, now: Configs) -> Lab | None:
     except LabError:
         return None
     if {name: set(switch.ports) for name, switch in lab.switches.items()} != {
-        name: {row["name"] for row in config["ports"]} for name, config in now.items()
+        name: {row["name"] for row in config["ports"]} for name, config in {**now, **before}.items() if name in now
     }:
         return None
     switches = {

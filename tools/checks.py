@@ -11,22 +11,18 @@ import platform
 import resource
 import shutil
 import stat
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 from daemons.errors import UserError
 from daemons.paths import run_root, state_root
+from daemons.userns import refusal
 
 KERNEL = (5, 4)  # pidfd_open() came with 5.3; 5.4 is the oldest long-term kernel that has it
 PYTHON = (3, 11)
 FILES = 4096
-_NAMESPACE_SWITCHES = (
-    ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
-    ("/proc/sys/user/max_user_namespaces", "0"),
-    ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
-)
+_SYSTEM = "/usr/sbin:/sbin"  # where distributions keep what an ordinary user has no path to
 
 
 class Finding(NamedTuple):
@@ -111,20 +107,10 @@ def privileges() -> Finding:
 
 
 def namespaces() -> Finding:
-    for path, off in _NAMESPACE_SWITCHES:
-        try:
-            with open(path) as file:
-                if file.read().strip() == off and os.getuid() != 0:
-                    return Finding("warn", f"{path} is {off}: no user namespaces for ordinary users; labs do without")
-        except OSError:
-            continue
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        return Finding("warn", "unshare (util-linux) is not here, so that user namespaces were not tried")
-    done = subprocess.run([unshare, "-Urn", "true"], capture_output=True, text=True, timeout=10, check=False)
-    if done.returncode:
-        return Finding("warn", f"user namespaces do not work here ({done.stderr.strip()[:120]}); labs do without")
-    return Finding("ok", "user namespaces with a network of their own work")
+    sentence = refusal()
+    if sentence:
+        return Finding("warn", sentence)
+    return Finding("ok", "network namespaces with TAPs in them can be made: netns hosts and uplinks work")
 
 
 def tun() -> Finding:
@@ -156,7 +142,7 @@ def kvm() -> Finding:
         return Finding("warn", "no /dev/kvm; QEMU guests run all the same, emulated (TCG) and slower")
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return Finding("warn", "/dev/kvm is not for you (join its group, often kvm); guests run emulated (TCG)")
-    from tools.kvm import probe
+    from daemons.kvm import probe
 
     answer = probe()
     if answer.usable:
@@ -166,7 +152,7 @@ def kvm() -> Finding:
 
 def _tool(names: tuple[str, ...], purpose: str) -> Callable[[], Finding]:
     def look() -> Finding:
-        found = [path for path in map(shutil.which, names) if path]
+        found = [path for name in names if (path := shutil.which(name) or shutil.which(name, path=_SYSTEM))]
         if found:
             return Finding("ok", f"{found[0]}, for {purpose}")
         return Finding("warn", f"{names[0]} is not installed; it is wanted for {purpose}")
@@ -188,6 +174,10 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "packet ports": packet,
     "kvm": kvm,
     "qemu": _tool(("qemu-system-x86_64", "qemu-system-aarch64", "qemu-kvm"), "virtual machines"),
+    "qemu-img": _tool(("qemu-img",), "virtual machines that start from an image (package qemu-utils)"),
+    "pasta": _tool(("pasta", "passt"), "uplinks, the way out of a lab (package passt)"),
+    "nft": _tool(("nft",), "uplinks, what may leave a lab (package nftables)"),
+    "ip": _tool(("ip",), "looking at namespaces: vfab exec h1 -- ip addr (package iproute2)"),
     "tshark": _tool(("tshark", "wireshark"), "looking into captures"),
     "socat": _tool(("socat",), "joining ports to programs"),
 }

@@ -43,7 +43,7 @@ _KINDS: Final = (
 
 
 class Wiring:
-    """A lab's ports and who is in them. switches: configurations by name; hosts: hostd's `hosts`."""
+    """A lab's ports and who is in them. switches: configurations by name; hosts: those of hostd and netnsd."""
 
     def __init__(self, switches: Mapping[str, Config], hosts: Sequence[Config]) -> None:
         self.ports: dict[str, list[str]] = {name: [row["name"] for row in it["ports"]] for name, it in switches.items()}

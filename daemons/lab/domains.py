@@ -1,21 +1,19 @@
 """Who hears whom: layer-2 domains by the exact VLAN rules, and what is odd about them.
 
 Knows: how frames of a VLAN travel from port to port (tags pushed, popped and translated, tunnels, private VLANs,
-protected ports, native VLANs that differ), and so which hosts must answer a ping.
-Refuses to know: loops and islands (`graph`), positions.
+protected ports, native VLANs that differ). Refuses to know: who answers a ping (`reach`), loops and islands (`graph`),
+positions.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from .crossing import Tags, enters, hears, host_tags, leaves
-from .lab import End, Host, Interface, Lab, Nic, Port
+from .lab import End, Interface, Lab, Nic, Port
 from .mistake import Finding
-from .ways import CLOSED
 
 
 class Inside(NamedTuple):
@@ -75,7 +73,7 @@ def broadcast_domains(lab: Lab) -> list[Domain]:
     everybody = members(lab)
     flow = networkx.DiGraph()
     flow.add_nodes_from((member.host, member.interface.name) for member in everybody)
-    for one, other in _hops(lab, everybody):
+    for one, other in hops(lab, everybody):
         flow.add_edge(one, other)
     domain_of = {place: i for i, part in enumerate(networkx.strongly_connected_components(flow)) for place in part}
     domains: dict[int, list[Member]] = defaultdict(list)
@@ -84,7 +82,7 @@ def broadcast_domains(lab: Lab) -> list[Domain]:
     return [Domain(tuple(part)) for part in domains.values()]
 
 
-def _hops(lab: Lab, everybody: list[Member]) -> Iterator[tuple[Place, Place]]:
+def hops(lab: Lab, everybody: list[Member]) -> Iterator[tuple[Place, Place]]:
     """Every hop that a frame from some host can make, one way each.
 
     A frame never leaves through the port that it came in by: where native VLANs differ it would come back changed.
@@ -150,125 +148,6 @@ def onward(lab: Lab, trunks: list[tuple[End, End]], frame: Inside) -> Iterator[I
         there = None if tags is None else inside(far, lab.port(far), tags)
         if there is not None:
             yield there
-
-
-def addresses(host: Host) -> tuple[str, ...]:
-    """The host's addresses without prefix length, IPv4 first."""
-    every = [address for nic in host.nics.values() for interface in nic.interfaces for address in interface.addresses]
-    return tuple(str(address.ip) for address in sorted(every, key=lambda address: address.version))
-
-
-Reach = dict[tuple[str, str], tuple[str, ...]]
-
-
-def expected_reach(lab: Lab) -> Reach:
-    """Who must answer whom: (from, to) -> the addresses of `to` that answer, IPv4 first; hosts in the file's order.
-
-    Same domain and same IP network; nothing is routed here. A pair that is not in the dict must stay separate, but for
-    those of doubtful_reach(): whether they answer depends on how much is sent, or on who was there first.
-    """
-    reach = _reach(lab)
-    unsure = doubtful_reach(lab, reach)
-    return {pair: sure for pair, found in reach.items() if (sure := _without(found, unsure.get(pair, ())))}
-
-
-def doubtful_reach(lab: Lab, reach: Reach | None = None) -> Reach:
-    """What may answer or not, as in expected_reach(). `reach`: what _reach(lab) said already."""
-    doubted = {
-        End(switch.name, port.name) for switch in lab.switches.values() for port in switch.ports.values()
-        if port.ways.doubtful
-    }  # fmt: skip
-    hosts = _misled(lab)
-    if not doubted and not hosts:
-        return {}
-    reach = _reach(lab) if reach is None else reach
-    sure = _reach(_closed(lab, doubted))
-    found = {
-        pair: addresses if hosts & set(pair) else _without(addresses, sure.get(pair, ()))
-        for pair, addresses in reach.items()
-    }
-    return {pair: addresses for pair, addresses in found.items() if addresses}
-
-
-def _without(some: tuple[str, ...], others: Iterable[str]) -> tuple[str, ...]:
-    return tuple(each for each in some if each not in others)
-
-
-def _closed(lab: Lab, ends: set[End]) -> Lab:
-    """The lab as if nothing passed some ports."""
-    switches = {
-        switch.name: replace(
-            switch,
-            ports={
-                name: replace(port, ways=CLOSED) if End(switch.name, name) in ends else port
-                for name, port in switch.ports.items()
-            },
-        )
-        for switch in lab.switches.values()
-    }
-    return replace(lab, switches=switches)
-
-
-def _misled(lab: Lab) -> set[str]:
-    """Hosts whose frames may be sent elsewhere: by a static station, or by a table that all VLANs share."""
-    shared = any(switch.vlans.shared for switch in lab.switches.values())
-    static = {
-        (station.mac, station.vid, End(switch.name, station.port))
-        for switch in lab.switches.values()
-        for station in switch.static
-    }
-    given = {mac for mac, _, _ in static}
-    misled = set()
-    for member in members(lab):
-        right = {(member.nic.mac, member.vid, member.end)}
-        if member.nic.mac in given and {entry for entry in static if entry[0] == member.nic.mac} != right:
-            misled.add(member.host)
-        if shared and len(member.nic.interfaces) > 1:
-            misled.add(member.host)
-    return misled
-
-
-def _reach(lab: Lab) -> Reach:
-    reach: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    heard = _heard(lab)
-    for domain in broadcast_domains(lab):
-        by_network = defaultdict(list)
-        for member in domain.members:
-            for address in member.interface.addresses:
-                by_network[address.network].append((member.host, member.interface.name, str(address.ip)))
-        for group in by_network.values():
-            for source, name, _ in group:
-                for host, other, ip in group:
-                    near, far = (source, name), (host, other)
-                    if host != source and (heard is None or (far in heard[near] and near in heard[far])):
-                        reach[source, host][ip] = None
-    order = {name: i for i, name in enumerate(lab.hosts)}
-    pairs = sorted(reach, key=lambda pair: (order[pair[0]], order[pair[1]]))
-    return {pair: tuple(sorted(reach[pair], key=lambda ip: ":" in ip)) for pair in pairs}
-
-
-def _heard(lab: Lab) -> dict[Place, set[tuple[str, str]]] | None:
-    """Who hears each interface directly; None where it is all of the domain.
-
-    It is not where a port is anything but plain access or trunk, or where native VLANs differ on two trunks in a row:
-    there two may both hear a third, and not each other.
-    """
-    import networkx
-
-    trunks = [link for link in lab.trunks() if link.index not in lab.blocked]
-    plain = all(port.ways.plain for switch in lab.switches.values() for port in switch.ports.values())
-    if plain and all(lab.port(link.a).pvid == lab.port(link.b).pvid for link in trunks):
-        return None
-    flow = networkx.DiGraph()
-    everybody = members(lab)
-    flow.add_nodes_from((member.host, member.interface.name) for member in everybody)
-    for one, other in _hops(lab, everybody):  # a host that hears is another place than the host that speaks
-        flow.add_edge(one, other if isinstance(other, Inside) else ("", other))
-    names = [(member.host, member.interface.name) for member in everybody]
-    return {
-        name: {place[1] for place in networkx.descendants(flow, name) if not isinstance(place, Inside)}
-        for name in names
-    }
 
 
 def duplicates(domains: Iterable[Domain]) -> list[Finding]:

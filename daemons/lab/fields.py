@@ -22,6 +22,7 @@ Z85_KEY = r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}"  # ZeroMQ RFC 32: 32 byte
 MAC = r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}"
 SOCKET = r"(\[[0-9A-Fa-f:.]{2,39}\]|\*|[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?):([0-9]{1,5})"
 NODE_RULE = "use a letter, then up to 30 letters, digits, _ or -"
+QEMU_ID = r"[A-Za-z][A-Za-z0-9._-]{0,127}"  # id_wellformed() of QEMU, and a length
 PORT_RULE = "use a letter, then up to 14 letters, digits, ., _ or -"
 
 
@@ -221,6 +222,16 @@ Mac = Annotated[str, PlainValidator(_mac), _whole(MAC)]
 EndpointText = Annotated[str, PlainValidator(_endpoint), _whole(f"{NODE_NAME}:{PORT_NAME}")]
 SocketText = Annotated[str, PlainValidator(_socket), _text(examples=["127.0.0.1:7001"])]
 SocketPath = Annotated[str, PlainValidator(_path), _text(pattern="^/", maxLength=107)]
+MonitorPath = Annotated[
+    str,
+    PlainValidator(lambda value: value if value == "auto" else _path(value)),
+    _text(pattern="^(/|auto$)", maxLength=107),
+]
+QemuId = Annotated[
+    str,
+    PlainValidator(_matching(QEMU_ID, "id of QEMU's", "use letters, digits, - . _; begin with a letter")),
+    _whole(QEMU_ID),
+]
 Peer = Annotated[
     str,
     PlainValidator(

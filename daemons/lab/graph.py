@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import rounds, vids
 from .crossing import crosses
 from .domains import Domain as Domain
-from .domains import addresses as addresses
 from .domains import broadcast_domains as broadcast_domains
-from .domains import expected_reach as expected_reach
 from .lab import Lab, Link, Port
+from .machines import WORDS
 from .mistake import LINKS, NODES, Finding, listed
+from .reach import addresses as addresses
+from .reach import expected_reach as expected_reach
 
 if TYPE_CHECKING:
     import networkx
@@ -33,22 +34,24 @@ def build(lab: Lab) -> networkx.MultiGraph:
 
     graph = networkx.MultiGraph(name=lab.name)
     graph.add_nodes_from(lab.switches, kind="switch")
-    graph.add_nodes_from(lab.hosts, kind="host")
+    for host in lab.hosts.values():
+        graph.add_node(host.name, kind=host.kind)
     for link in lab.links:
         graph.add_edge(link.a.node, link.b.node, key=link.index, link=link, blocked=link.index in lab.blocked)
     return graph
 
 
 def islands(lab: Lab) -> tuple[list[Finding], list[Finding]]:
-    """Mistakes: hosts without a link. Warnings: switches that nobody can reach; a lab in several parts."""
+    """Mistakes: machines without a link, but for virtual ones. Warnings: switches without anything; several parts."""
     import networkx
 
     graph = build(lab)
     mistakes, warnings = [], []
-    for name in lab.hosts:
-        if graph.degree(name) == 0:
+    for name, host in lab.hosts.items():
+        if graph.degree(name) == 0 and host.kind != "vm":
             fix = f'add a link, such as endpoints: ["{next(iter(lab.switches), "s1")}:eth1", "{name}:eth0"]'
-            mistakes.append(Finding((*NODES, name), f"host '{name}' has no link", fix, key=True))
+            what = f"{WORDS[host.kind].partition(' ')[2]} '{name}' has no link"
+            mistakes.append(Finding((*NODES, name), what, fix, key=True))
     lonely = set()
     for name, switch in lab.switches.items():
         if graph.degree(name) == 0 and not switch.ports:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from netvirt.settings import Mirror, PortSettings, VlanSettings
 
+from .machines import CARD, MTU, Limits, Machine
 from .plugs import Plug
 from .storage import Storage
 from .ways import Ways, ways
@@ -35,6 +36,13 @@ class End(NamedTuple):
 class QemuPeer:
     role: str  # what the switch does: "dial" | "listen"
     path: str | None  # None: a socket in the run folder
+
+
+class Monitor(NamedTuple):
+    """A guest's QMP socket ("": one in the run folder), and which of its netdevs, or cards, is on the port."""
+
+    path: str
+    netdev: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ class Port:
     qemu: QemuPeer | None = None
     tcp: TcpPeer | None = None
     plug: Plug | None = None
+    monitor: Monitor | None = None
 
     @property
     def pvid(self) -> int:
@@ -103,7 +112,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """An interface of a host; `vlan` 0 means untagged. At most one gateway per interface."""
+    """An interface of a machine; `vlan` 0 means untagged. At most one gateway per interface."""
 
     name: str
     vlan: int
@@ -117,12 +126,18 @@ class Nic:
     name: str
     mac: str
     interfaces: tuple[Interface, ...]
+    mtu: int = MTU
+    model: str = CARD  # of a virtual machine
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
+    """Any node that is no switch. machine: what its kind has more; None for kinds host and external."""
+
     name: str
     nics: dict[str, Nic]
+    kind: str = "host"
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +169,7 @@ class Lab:
     hosts: dict[str, Host]
     links: tuple[Link, ...]
     storage: Storage = field(default_factory=Storage)
+    limits: Limits = Limits()  # noqa: RUF009 (immutable)
     blocked: frozenset[int] = field(default=frozenset())  # indexes of the links that `loops: block` takes out
 
     def trunks(self) -> Iterator[Link]:
@@ -161,11 +177,15 @@ class Lab:
         return (link for link in self.links if link.a.node in self.switches and link.b.node in self.switches)
 
     def nic_links(self) -> Iterator[tuple[Link, End, End]]:
-        """The links to hosts, as (link, the host's end, the switch's end)."""
+        """The links to machines, as (link, the machine's end, the switch's end)."""
         for link in self.links:
             for host in (link.a, link.b):
                 if host.node in self.hosts:
                     yield link, host, link.other(host.node)
+
+    def of_kind(self, *kinds: str) -> list[Host]:
+        """The machines of these kinds, in the file's order."""
+        return [host for host in self.hosts.values() if host.kind in kinds]
 
     def port(self, end: End) -> Port:
         return self.switches[end.node].ports[end.port]

@@ -17,16 +17,29 @@ if TYPE_CHECKING:
     import networkx
 
 
+SORTS = {"netns": "namespace", "vm": "virtual machine", "external": "external", "uplink": "uplink"}
+
+
 class Attached(NamedTuple):
     """What is in a port that is no trunk to a switch of this lab."""
 
     port: str
-    kind: str  # "host" | "qemu" | "tcp" | "free", or the kind of another plug
-    name: str  # the host's name, or what to call the others
-    nic: str  # the host's NIC, "" for the others
+    kind: str  # of the machine, or "qemu" | "tcp" | "free", or the kind of another plug
+    name: str  # the machine's name, or what to call the others
+    nic: str  # the machine's NIC, "" for the others
     addresses: tuple[str, ...]
     vlans: tuple[int, ...]  # of the port; for a trunk those that the host uses, or () for all
     tagged: bool
+
+    @property
+    def machine(self) -> bool:
+        """Whether it is a node of the lab."""
+        return self.nic != ""
+
+    @property
+    def word(self) -> str:
+        """What sort of machine it is, "" for the usual one and for what is no machine."""
+        return SORTS.get(self.kind, "") if self.machine else ""
 
 
 class Trunk(NamedTuple):
@@ -133,7 +146,7 @@ def _host(lab: Lab, port: Port, end: End) -> Attached:
     addresses = tuple(str(address) for interface in nic.interfaces for address in interface.addresses)
     heard = (enters(port, host_tags(interface.vlan))[0] for interface in nic.interfaces)
     vlans = tuple(dict.fromkeys(vid for vid in heard if vid))
-    return Attached(port.name, "host", end.node, end.port, addresses, vlans, port.trunk)
+    return Attached(port.name, host.kind, end.node, end.port, addresses, vlans, port.trunk)
 
 
 def trunks(lab: Lab, placed: list[list[str]]) -> list[Trunk]:

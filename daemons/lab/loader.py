@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from . import domains, graph, oddities, sentences, storage_rules, yamltree
+from . import domains, graph, machine_oddities, oddities, sentences, storage_rules, yamltree
 from .lab import Lab
 from .mistake import LINKS, NODES, At, Finding, LabError, Mistake, did_you_mean, listed, printable, whole_file
 from .model import LabFile
@@ -165,7 +165,7 @@ def _checked(lab: Lab, whole: bool, cables_known: bool) -> tuple[Lab, list[Findi
         lab = lab.with_blocked(frozenset(loop.link.index for loop in loops))
     parts = domains.broadcast_domains(lab)
     mistakes += domains.duplicates(parts)
-    odd = [*oddities.warnings(lab, parts), *storage_rules.oddities(lab.storage)]
+    odd = [*oddities.warnings(lab, parts), *storage_rules.oddities(lab.storage), *machine_oddities.oddities(lab, parts)]
     return lab, mistakes, [] if mistakes else [*warnings, *odd]
 
 

@@ -25,12 +25,14 @@ from .fields import (
     one_of,
     wrong,
 )
+from .machine_fields import Card, MachineMtu
+from .machine_model import Limits, MachineKeys, MtuKey, NetnsKind, UplinkKind, VmKind
 from .port_model import Model as Model
 from .port_model import Port as Port
 from .storage_model import StorageModel
 from .switch_model import SwitchKeys
 
-KINDS = ("switch", "host")
+KINDS = ("switch", "host", "netns", "vm", "external", "uplink")
 Kind = Annotated[str, *one_of(*KINDS)]
 Loops = Annotated[str, *one_of("refuse", "block")]
 Transport = Annotated[str, *one_of("ipc", "tcp")]
@@ -38,7 +40,7 @@ Text = Annotated[str, Field(max_length=2000)]
 
 
 class Interface(Model):
-    """An interface of a host: a NIC such as eth0, or a VLAN of one such as eth0.7, which is tagged."""
+    """An interface of a machine: a NIC such as eth0, or a VLAN of one such as eth0.7, which is tagged."""
 
     addresses: tuple[Address, ...] = Field(
         default=(), description="IPv4 and IPv6 addresses with prefix length", strict=False
@@ -50,19 +52,25 @@ class Interface(Model):
     priority: Priority = Field(
         default=0, description="on a VLAN such as eth0.7: the PCP (0 to 7) in the tags of what the host sends"
     )
+    mtu: MachineMtu | None = Field(
+        default=None, description="of a NIC of a namespace, virtual machine or uplink: its MTU in bytes"
+    )
+    model: Card | None = Field(default=None, description="of a NIC of a virtual machine: QEMU's name of the card")
 
 
 class _Common(Model):
     ageing: Seconds | None = Field(
         default=None, description="switch: seconds until an unused MAC address is forgotten (300)"
     )
-    gateway: Gateway | None = Field(default=None, description="host: where packets to other networks go")
+    gateway: Gateway | None = Field(default=None, description="host, namespace: where packets to other networks go")
 
 
-class Defaults(_Common):
+class Defaults(_Common, MtuKey):
     """For every node that does not say otherwise."""
 
-    kind: Kind | None = Field(default=None, description="switch or host; host if nobody says")
+    kind: Kind | None = Field(
+        default=None, description="switch, host, netns, vm, external or uplink; host if nobody says"
+    )
 
 
 class SwitchKind(Model):
@@ -82,29 +90,38 @@ class Kinds(Model):
 
     switch: SwitchKind | None = None
     host: HostKind | None = None
+    netns: NetnsKind | None = None
+    vm: VmKind | None = None
+    uplink: UplinkKind | None = None
 
 
-class Node(_Common, SwitchKeys):
-    """A switch or a host."""
+class Node(_Common, SwitchKeys, MachineKeys):
+    """A switch, or a machine at one."""
 
-    kind: Kind | None = Field(default=None, description="switch or host")
+    kind: Kind | None = Field(
+        default=None,
+        description="switch; host (in our own process: answers pings); netns (a network namespace of Linux); vm (QEMU);"
+        " external (somebody whom you start); uplink (the way out of the lab)",
+    )
     description: Text = Field(default="", description="for people")
     ports: dict[PortName, Port | None] = Field(
         default={}, description="switch: its ports; those that links name need no entry"
     )
     addresses: tuple[Address, ...] = Field(
-        default=(), description="host: addresses of eth0 with prefix length", strict=False
+        default=(),
+        description="machine: addresses of eth0 with prefix length; of vm and external for people only",
+        strict=False,
     )
     mac: Mac | None = Field(
-        default=None, description="host: MAC address of eth0; left out: made from the names, always the same"
+        default=None, description="machine: MAC address of eth0; left out: made from the names, always the same"
     )
     interfaces: dict[PortName, Interface | None] = Field(
-        default={}, description="host: more NICs, and VLANs on them (eth0.7)"
+        default={}, description="machine: more NICs, and VLANs on them (eth0.7)"
     )
 
 
 class Link(Model):
-    """A cable between two switches, or from a switch to a host."""
+    """A cable between two switches, or from a switch to a machine."""
 
     endpoints: Annotated[tuple[EndpointText, ...], Field(strict=False)] = Field(
         description="both ends as node:port", json_schema_extra={"minItems": 2, "maxItems": 2}
@@ -125,7 +142,7 @@ class Topology(Model):
 
     defaults: Defaults = Field(default=Defaults(), description="settings for every node")
     kinds: Kinds = Field(default=Kinds(), description="settings for every node of a kind")
-    nodes: dict[NodeName, Node | None] = Field(description="switches and hosts by name")
+    nodes: dict[NodeName, Node | None] = Field(description="switches and machines by name")
     links: list[Link] = Field(default=[], description="the cables")
 
 
@@ -136,7 +153,7 @@ def _either(schema: dict[str, Any]) -> None:
 
 
 class LabFile(Model):
-    """A virtfab lab: switches, VLANs, hosts and the links between them; pools, volumes and LUNs."""
+    """A virtfab lab: switches, VLANs, machines and the links between them; pools, volumes and LUNs."""
 
     model_config = ConfigDict(json_schema_extra=_either)
 
@@ -147,4 +164,5 @@ class LabFile(Model):
         "refuse", description="refuse: a loop is a mistake; block: links that would close one are blocked"
     )
     topology: Topology = Field(description="nodes and links")
+    limits: Limits = Field(default=Limits(), description="what the lab's virtual machines may take together")
     storage: StorageModel = Field(default=StorageModel(), description="pools, volumes and LUNs")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from .lab import Lab
 from .layout import Attached, colours, short
+from .svg_chips import outline
 from .svg_parts import lamp as _lamp
 from .svg_parts import safe as _safe
 from .svg_parts import text as _text
@@ -39,6 +40,7 @@ text { font-size: 13px; fill: var(--ink); }
 .end { text-anchor: end; }
 .box { fill: var(--box); stroke: var(--ink); stroke-width: 1.6; }
 .chip { fill: var(--chip); stroke: var(--line); stroke-width: 1.2; }
+.inner { fill: none; stroke: var(--line); stroke-width: 1; }
 .open { stroke-dasharray: 4 3; }
 .wire { fill: none; stroke-width: 2; }
 .trunk { fill: none; stroke: var(--ink); stroke-width: 5; stroke-linecap: round; }
@@ -112,20 +114,16 @@ def _colours(item: Attached, colour: Mapping[int, str]) -> list[str]:
 
 
 def _chip(chip: Chip, colour: Mapping[int, str], state: Status) -> str:
-    host = chip.item.kind == "host"
-    up = state.get(chip.item.name) if host else None
-    made = [f'<g class="{"down" if up is False else ""}">']
-    made.append(
-        f'<rect class="chip{"" if host else " open"}" x="{chip.x:.1f}" y="{chip.y:.1f}" '
-        f'width="{chip.width:.1f}" height="{chip.height:.1f}" rx="7"/>'
-    )
+    machine = chip.item.machine
+    up = state.get(chip.item.name) if machine else None
+    made = [f'<g class="{"down" if up is False else ""}">', outline(chip)]
     bars = _colours(chip.item, colour)
     step = (chip.height - 12) / len(bars)
     for i, fill in enumerate(bars):
         y = chip.y + 6 + i * step
         made.append(f'<rect x="{chip.x + 6:.1f}" y="{y:.1f}" width="5" height="{step - 1:.1f}" rx="2" fill="{fill}"/>')
-    made.append(_text(chip.x + 19, chip.y + 19, chip.item.name, "name" if host else "soft"))
-    lines = chip.item.addresses or (_whereabouts(chip.item),) * (not host)
+    made.append(_text(chip.x + 19, chip.y + 19, chip.item.name, "name" if machine else "soft"))
+    lines = [*filter(None, [chip.item.word]), *chip.item.addresses] if machine else [_whereabouts(chip.item)]
     for i, line in enumerate(lines):
         made.append(_text(chip.x + 19, chip.y + 19 + (i + 1) * CHIP_LINE, line, "small soft"))
     made.append(_lamp(chip.x + chip.width - 10, chip.y + 10, up))
@@ -139,7 +137,7 @@ def _whereabouts(item: Attached) -> str:
 
 
 def _wire(wire: Wire, colour: Mapping[int, str]) -> str:
-    dashes = "" if wire.item.kind == "host" else ' stroke-dasharray="4 4"'
+    dashes = "" if wire.item.machine and wire.item.kind != "external" else ' stroke-dasharray="4 4"'
     made = []
     several = _colours(wire.item, colour)
     for i, stroke in enumerate(several):  # a tagged port: one strand per VLAN

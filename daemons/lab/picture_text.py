@@ -93,22 +93,28 @@ def _port_lines(lab: Lab, switch: str, addresses: int, state: Status) -> list[li
     """One line per port: its name, who is there, VLANs, and up to that many addresses."""
     items, styles = attached(lab, switch), _styles(lab)
     port_width = max((len(item.port) for item in items), default=0)
-    names = [f"{item.name}:{item.nic}" if item.nic not in ("", "eth0") else item.name for item in items]
+    names = [_named(item) for item in items]
     name_width = max(map(len, names), default=0)
     vlans = [_vlans(lab, item, styles) for item in items]
     vlan_width = max(map(_width, vlans), default=0)
     made = []
     for item, name, own in zip(items, names, vlans, strict=True):
-        host = item.kind == "host"
         wire = styles.get(item.vlans[0], PLAIN) if len(item.vlans) == 1 else PLAIN
-        mark = DOWN if state.get(item.name) is False and host else PLAIN if host else FAINT
-        line: list[Piece] = [(f"{item.port:<{port_width}} ", PLAIN), ("── " if host else "┄┄ ", wire)]
+        mark = (DOWN if state.get(item.name) is False else PLAIN) if item.machine else FAINT
+        ours = item.machine and item.kind != "external"
+        line: list[Piece] = [(f"{item.port:<{port_width}} ", PLAIN), ("── " if ours else "┄┄ ", wire)]
         line += [(f"{name:<{name_width}}", mark), ("  ", PLAIN), *own]
         if item.addresses and addresses:
             pad = " " * (vlan_width - _width(own) + 2)
             line += [(pad + " ".join(item.addresses[:addresses]), FAINT)]
         made.append(line)
     return made
+
+
+def _named(item: Attached) -> str:
+    """`h1`, `h1:eth1`, `vm1 (virtual machine)`."""
+    name = f"{item.name}:{item.nic}" if item.nic not in ("", "eth0") else item.name
+    return f"{name} ({item.word})" if item.word else name
 
 
 def _cards(lab: Lab, width: int, addresses: int, state: Status) -> list[list[Piece]] | None:

@@ -1,7 +1,7 @@
-"""The lab -> what fabricd sends to its daemons: one configuration per switch, and one for all hosts of the lab.
+"""The lab -> what fabricd sends to its switches and its hostd.
 
 Knows: the two values of `configure` (ARCHITECTURE.md), which end of a link listens. Refuses to know: where sockets and
-keys are (`Places` is asked), processes, and what is running now (`actions`).
+keys are (`Places` is asked), processes, what is running now (`actions`), other machines than hosts (`machine_plan`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from typing import Any, Protocol
 
+from . import monitors
 from .actions import Action as Action
 from .actions import actions as actions
 from .fields import Z85_KEY
 from .lab import End, Host, Lab, Link, Nic, Port
+from .machine_plan import interface_rows, monitor_path, nic_path
+from .machines import TAPPED
 from .plugs import row
 
 Config = dict[str, Any]
@@ -47,7 +50,7 @@ class Places(Protocol):
 
 
 def listens(lab: Lab, link: Link) -> End:
-    """The end of a link that listens: a switch towards a host, else the first by name, so that both ends agree."""
+    """The end of a link that listens: a switch towards a machine, else the first by name, so that both ends agree."""
     for end, other in ((link.a, link.b), (link.b, link.a)):
         if other.node in lab.hosts:
             return end
@@ -83,9 +86,9 @@ def switch_configs(lab: Lab, places: Places, epoch: int) -> dict[str, Config]:
 
 
 def host_config(lab: Lab, places: Places, epoch: int) -> Config:
-    """What `configure` carries to the lab's hostd."""
+    """What `configure` carries to the lab's hostd, which has the nodes of kind host."""
     plugged = {host: (link, end) for link, host, end in lab.nic_links()}
-    hosts = [_host(lab, host, plugged, places) for host in lab.hosts.values()]
+    hosts = [_host(lab, host, plugged, places) for host in lab.of_kind("host")]
     return {"lab": lab.name, "epoch": epoch, "hosts": hosts}
 
 
@@ -106,16 +109,36 @@ def _port(lab: Lab, end: End, port: Port, link: Link | None, places: Places) -> 
     made: Config = {"name": port.name, **port.settings.to_json(), "kind": "listen", "peer": ""}
     if blocked:
         made["state"] = "blocked"
-    if link is not None:
+    if link is None:
+        return made | _open(end, lab, port, places)
+    nic = link.other(end.node)
+    kind = lab.hosts[nic.node].kind if nic.node in lab.hosts else "switch"
+    if kind in ("switch", "host"):
         return made | _linked(lab, end, link, places)
+    if kind == "external":
+        return made | _open(end, lab, port, places) | {"peer": str(nic)}
+    return made | _machine(kind, nic, nic_path(lab, nic, end, places), places)
+
+
+def _machine(kind: str, nic: End, path: str, places: Places) -> Config:
+    """The port of a machine that another daemon runs; path: where they meet."""
+    made: Config = {"peer": str(nic), "path": path}
+    if kind in TAPPED:
+        return made | {"kind": "tap", "offload": True}
+    return made | {"kind": "qemu", "role": "dial", "qmp": monitor_path(nic, places), "netdev": nic.port}
+
+
+def _open(end: End, lab: Lab, port: Port, places: Places) -> Config:
+    """What a port is by its own keys."""
     if port.tcp is not None:
-        return made | _tcp(lab, port, places)
+        return _tcp(lab, port, places)
+    monitor = monitors.row(port.monitor, *end, places.run_file) if port.monitor is not None else {}
     if port.qemu is not None:
         path = port.qemu.path or places.qemu_path(*end)
-        return made | {"kind": "qemu", "peer": "a QEMU guest", "role": port.qemu.role, "path": path}
+        return {"kind": "qemu", "peer": "a QEMU guest", "role": port.qemu.role, "path": path, **monitor}
     if port.plug is not None:
-        return made | row(port.plug, places.run_file)
-    return made
+        return {**row(port.plug, places.run_file), **monitor}
+    return {}
 
 
 def _linked(lab: Lab, end: End, link: Link, places: Places) -> Config:
@@ -159,14 +182,5 @@ def _nic(lab: Lab, nic: Nic, link: Link, places: Places) -> Config:
         "mac": nic.mac,
         "endpoint": _dialed(lab, link, places),
         "key_file": places.key_file(lab.name) if link.transport == "tcp" else None,
-        "interfaces": [
-            {
-                "name": interface.name,
-                "vlan": interface.vlan,
-                "priority": interface.priority,
-                "addresses": [str(address) for address in interface.addresses],
-                "gateway": interface.gateway,
-            }
-            for interface in nic.interfaces
-        ],
+        "interfaces": interface_rows(nic),
     }

@@ -8,28 +8,21 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from . import run_files
 from .hosts import resolve_host
 from .lab import MAC_LIMIT, End, Host, Lab, Link, Switch
+from .machine_rules import Around, clashes, limits_of, resolve_machine
+from .machines import WORDS
 from .mistake import LINKS, NODES, At, Finding, did_you_mean, listed, quoted
 from .model import LabFile, Node
 from .model import Link as FileLink
+from .node_kinds import OWNERS, foreign_keys
 from .port_settings import Vlans
 from .storage_rules import Gone, resolve_storage
-from .switch_model import SwitchKeys
 from .switch_vlans import resolve_switch
 from .switchports import clashing_listeners, port_names, resolve_ports
 
 AGEING_S = 300  # IEEE 802.1Q-2022, table 8-6
-# node key -> the kind that it belongs to
-OWNER = {
-    "ports": "switch",
-    "ageing": "switch",
-    **dict.fromkeys(SwitchKeys.model_fields, "switch"),
-    "addresses": "host",
-    "mac": "host",
-    "interfaces": "host",
-    "gateway": "host",
-}
 
 
 class Pruned(NamedTuple):
@@ -55,7 +48,7 @@ def resolve(file: LabFile, pruned: Pruned = Pruned()) -> tuple[Lab, list[Finding
     kinds = {name: _kind(file, name, node, pruned) for name, node in nodes.items()}
     for name, node in nodes.items():
         if name not in pruned.nodes and not pruned.kinds:
-            findings += _foreign_keys(name, node, kinds[name])
+            findings += foreign_keys(name, node, kinds[name])
     links, link_findings = _links(file.topology.links, kinds, pruned)
     findings += link_findings
     used = {end: link for link in links for end in (link.a, link.b)}
@@ -65,18 +58,25 @@ def resolve(file: LabFile, pruned: Pruned = Pruned()) -> tuple[Lab, list[Finding
             switches[name] = _switch(file, name, node, used, kinds, vlans, findings)
     findings += clashing_listeners(switches)
     whole = not (pruned.links or link_findings)
-    hosts: dict[str, Host] = {}
-    for name, node in nodes.items():
-        if kinds[name] == "host":
-            nics = {end.port for end in used if end.node == name}
-            about: list[Finding] = []
-            hosts[name] = resolve_host(file.name, name, node, nics, whole, _gateway(file), about)
-            # a gateway is not to blame where an address had to be taken out
-            findings += [each for each in about if not (name in pruned.nodes and each.at[-1] == "gateway")]
+    around = Around(file, switches, used, pruned.storage, findings)
+    hosts = {name: _host(name, node, kinds[name], around, pruned, whole)
+             for name, node in nodes.items() if kinds[name] != "switch"}  # fmt: skip
+    findings += clashes(file, hosts)
     storage, wrong = resolve_storage(file.storage, set(nodes), pruned.storage)
     findings += wrong
-    lab = Lab(file.name, file.description, dict(file.vlans), file.loops, switches, hosts, tuple(links), storage)
-    return lab, findings
+    limits, names = limits_of(file), dict(file.vlans)
+    lab = Lab(file.name, file.description, names, file.loops, switches, hosts, tuple(links), storage, limits)
+    return lab, [*findings, *run_files.clashing(lab)]
+
+
+def _host(name: str, node: Node, kind: str, around: Around, pruned: Pruned, whole: bool) -> Host:
+    nics = {end.port for end in around.linked if end.node == name}
+    about: list[Finding] = []
+    host = resolve_host(around.file.name, name, node, nics, whole, _gateway(around.file, kind), about)
+    spoilt = name in pruned.nodes
+    # a gateway is not to blame where an address had to be taken out
+    around.findings.extend(each for each in about if not (spoilt and each.at[-1] == "gateway"))
+    return resolve_machine(host, node, kind, around, spoilt or pruned.kinds)
 
 
 def _switch(
@@ -108,20 +108,13 @@ def _ageing(file: LabFile, node: Node) -> int:
     return node.ageing or (kind and kind.ageing) or file.topology.defaults.ageing or AGEING_S
 
 
-def _gateway(file: LabFile) -> str | None:
-    kind = file.topology.kinds.host
-    return (kind and kind.gateway) or file.topology.defaults.gateway
-
-
-def _foreign_keys(name: str, node: Node, kind: str) -> list[Finding]:
-    found = []
-    for key in OWNER:
-        if key in node.model_fields_set and OWNER[key] != kind:
-            word = key.replace("_", "-")
-            what = f"{word}: belongs to a {OWNER[key]}, and {quoted(name)} is a {kind}"
-            fix = "add kind: switch to the node" if OWNER[key] == "switch" and node.kind is None else f"remove {word}:"
-            found.append(Finding((*NODES, name, word), what, fix, key=True))
-    return found
+def _gateway(file: LabFile, kind: str) -> str | None:
+    """The one that a machine has if its node says nothing; those that we do not set up have none."""
+    kinds = file.topology.kinds
+    if kind not in OWNERS["gateway"]:
+        return None
+    shared = kinds.host if kind == "host" else kinds.netns
+    return (shared and shared.gateway) or file.topology.defaults.gateway
 
 
 def _links(links: list[FileLink], kinds: dict[str, str], pruned: Pruned) -> tuple[list[Link], list[Finding]]:
@@ -133,7 +126,7 @@ def _links(links: list[FileLink], kinds: dict[str, str], pruned: Pruned) -> tupl
         ends = [End(*text.split(":")) for text in link.endpoints]
         wrong = [finding for i, end in enumerate(ends) if (finding := _end(end, (*at, i), kinds, pruned, used))]
         if not wrong:
-            wrong = _pair(ends[0], ends[1], at, kinds)
+            wrong = _pair(ends[0], ends[1], at, kinds) or _transport(link, index, ends, kinds)
         findings += wrong
         for end in ends:
             used.setdefault(end, link)
@@ -150,7 +143,7 @@ def _end(end: End, at: At, kinds: dict[str, str], pruned: Pruned, used: dict[End
             end.node, kinds, f"add it to nodes:, or use one of {listed(kinds)}" if kinds else "add it to nodes:"
         )
         return Finding(at, f"there is no node {quoted(end.node)}", fix)
-    if kinds[end.node] == "host" and "." in end.port:
+    if kinds[end.node] != "switch" and "." in end.port:
         what = f"{end} is a VLAN of a NIC, and a cable goes into the NIC itself"
         return Finding(at, what, f"write {end.node}:{end.port.split('.')[0]}")
     if end in used:
@@ -162,6 +155,17 @@ def _end(end: End, at: At, kinds: dict[str, str], pruned: Pruned, used: dict[End
 def _pair(a: End, b: End, at: At, kinds: dict[str, str]) -> list[Finding]:
     if a.node == b.node:
         return [Finding(at, f"this link joins {quoted(a.node)} with itself", "give it an end at another node")]
-    if kinds.get(a.node) == kinds.get(b.node) == "host":
-        return [Finding(at, f"{a.node} and {b.node} are both hosts", "put a switch between them")]
+    both = [kinds[end.node] for end in (a, b) if end.node in kinds]
+    if len(both) == 2 and "switch" not in both:
+        what = "hosts" if both == ["host", "host"] else "machines"
+        return [Finding(at, f"{a.node} and {b.node} are both {what}", "put a switch between them")]
+    return []
+
+
+def _transport(link: FileLink, index: int, ends: list[End], kinds: dict[str, str]) -> list[Finding]:
+    """TCP is between our own processes; the others are on this machine."""
+    for end in ends if link.transport == "tcp" else ():
+        if kinds.get(end.node, "host") not in ("switch", "host"):
+            what = f"transport: tcp joins switches and hosts, and {quoted(end.node)} is {WORDS[kinds[end.node]]}"
+            return [Finding((*LINKS, index, "transport"), what, "remove transport:", key=True)]
     return []

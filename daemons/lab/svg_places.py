@@ -135,17 +135,17 @@ def _sketch(lab: Lab, name: str, links: list[Trunk], sides: list[Trunk], place: 
     items = attached(lab, name)
     chips: dict[str, Attached] = {}  # a host with several NICs in this switch has one chip
     for item in items:
-        key = item.name if item.kind == "host" else item.port + ":"
+        key = item.name if item.machine else item.port + ":"
         first = chips.get(key)
         chips[key] = item if first is None else _with(first, item)
     chip_width, chip_height = 92.0, 0.0
     for item in chips.values():
-        texts = [len(item.name) * NAME_PX, *(len(text) * SMALL_PX for text in item.addresses)]
+        texts = [len(item.name) * NAME_PX, *(len(text) * SMALL_PX for text in (item.word, *item.addresses))]
         chip_width = max([chip_width, *(width + 30 for width in texts)])
         chip_height = max(chip_height, _chip_height(item))
     slots: list[tuple[Attached, Attached | None, float]] = []
     for item in items:
-        chip = chips.pop(item.name if item.kind == "host" else item.port + ":", None)
+        chip = chips.pop(item.name if item.machine else item.port + ":", None)
         slots.append((item, chip, chip_width + CHIP_GAP if chip else float(SECOND_NIC)))
     mine = [link for link in links if name in (link.one.node, link.other.node) and link not in sides]
     mine.sort(key=lambda link: place[link.link.other(name).node][1])
@@ -157,7 +157,7 @@ def _sketch(lab: Lab, name: str, links: list[Trunk], sides: list[Trunk], place: 
 
 
 def _chip_height(item: Attached) -> float:
-    lines = 1 + len(item.addresses) if item.kind == "host" else 2
+    lines = 1 + bool(item.word) + len(item.addresses) if item.machine else 2
     return 14.0 + lines * CHIP_LINE
 
 

@@ -12,6 +12,7 @@ from netvirt.settings import VlanSettings
 from .lab import End, Link, Port, QemuPeer, Switch, TcpPeer
 from .mistake import At, Finding, quoted
 from .model import Node
+from .monitors import monitor, shared
 from .network_plugs import network_plug
 from .plugs import Plug, clashing, plug_of
 from .port_model import PEERS
@@ -42,7 +43,10 @@ def resolve_ports(
         at: At = ("topology", "nodes", switch, "ports", name)
         link = used.get(End(switch, name))
         for key in PEERS:
-            if link is not None and getattr(given, key) is not None:
+            # Who is external plugs in by himself, in whatever the port is.
+            if link is None or kinds.get(link.other(switch).node) == "external":
+                break
+            if getattr(given, key) is not None:
                 what = f"port {switch}:{name} has {key}: and is an end of the link {link} too"
                 findings.append(Finding((*at, key), what, "remove one of the two", key=True))
         to_switch = given.tcp is not None or (link is not None and kinds.get(link.other(switch).node) == "switch")
@@ -52,6 +56,7 @@ def resolve_ports(
             made,
             ways(made, whole or VlanSettings(), name in targets),
             *_peers(given, switch, name, index, network_plug(given, made, vlans, at)),
+            monitor(given.qemu, switch, name),
         )
     return ports
 
@@ -79,4 +84,4 @@ def clashing_listeners(switches: Mapping[str, Switch]) -> list[Finding]:
                 what = f"{quoted(port.tcp.listen)} is taken by {quoted(first)} already"
                 found.append(Finding(at, what, "use another TCP port"))
     plugs = {(s.name, p.name): p.plug for s in switches.values() for p in s.ports.values() if p.plug is not None}
-    return [*found, *clashing(plugs)]
+    return [*found, *clashing(plugs), *shared(switches)]

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemons.lab import graph, loader
-from daemons.lab.domains import doubtful_reach
 from daemons.lab.lab import End, Lab
 from daemons.lab.mistake import LabError
+from daemons.lab.reach import doubtful_reach
 from tests.support.reference_switch import Port, ReferenceSwitch, Vlans
 
 EXPECTED = {
@@ -29,6 +29,8 @@ EXPECTED = {
     "campus-east": set(),
     "campus-west": set(),
     "storage": set(),
+    "machines": {"client web", "client gw", "client out", "web gw", "web out", "gw out", "gw sensor"},
+    "virtual-machines": set(),
 }
 
 

@@ -70,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
 def _wiring(lab: KnownLab) -> Wiring:
     wanted = desired(lab)
     switches = {name: want.config for name, want in wanted.items() if want.kind == "switchd"}
-    hosts = [host for want in wanted.values() if want.kind == "hostd" for host in want.config["hosts"]]
+    machines = [want.config for want in wanted.values() if want.kind in ("hostd", "netnsd")]
+    hosts = [host for config in machines for host in (*config["hosts"], *config.get("uplinks", ()))]
     return Wiring(switches, hosts)
 
 
