@@ -25,7 +25,7 @@ from typing import Any
 
 from daemons.process import Process, identify
 
-MODULES = ("daemons.switchd", "daemons.hostd", "daemons.stord")
+MODULES = ("daemons.switchd", "daemons.hostd", "daemons.stord", "daemons.netnsd", "daemons.vmd")
 MESSAGE_BYTES = 65536
 IDLE_SECONDS = 5.0
 ANSWER_SECONDS = 20.0

@@ -88,6 +88,23 @@ def end(process: Process, signum: int, wait: float) -> bool:
 
 def with_option(option: str, prefix: str) -> Iterator[tuple[Process, str]]:
     """Our processes that were called with `option` and a value that begins with `prefix`, and that value."""
+    for pid, argv in _ours():
+        value = next((value for one, value in pairwise(argv) if one == option and value.startswith(prefix)), None)
+        process = identify(pid) if value is not None else None
+        if value is not None and process is not None:
+            yield process, value
+
+
+def called(prefix: str) -> Iterator[tuple[Process, str]]:
+    """Our processes whose own name (argv[0]) begins with `prefix`, and that name."""
+    for pid, argv in _ours():
+        process = identify(pid) if argv[0].startswith(prefix) else None
+        if process is not None:
+            yield process, argv[0]
+
+
+def _ours() -> Iterator[tuple[int, list[str]]]:
+    """All processes of this user but the caller, with their arguments."""
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
             continue
@@ -95,13 +112,9 @@ def with_option(option: str, prefix: str) -> Iterator[tuple[Process, str]]:
             if os.stat(f"/proc/{name}").st_uid != os.getuid():
                 continue
             with open(f"/proc/{name}/cmdline", "rb") as file:
-                argv = [os.fsdecode(argument) for argument in file.read().split(b"\0")]
+                yield int(name), [os.fsdecode(argument) for argument in file.read().split(b"\0")]
         except OSError:
             continue  # it has ended while we looked
-        value = next((value for one, value in pairwise(argv) if one == option and value.startswith(prefix)), None)
-        process = identify(int(name)) if value is not None else None
-        if value is not None and process is not None:
-            yield process, value
 
 
 def boot_id() -> str:

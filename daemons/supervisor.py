@@ -41,7 +41,7 @@ ARGV: dict[str, tuple[str, ...]] = {
         "--lock",
         "{lock}",
     )
-    for kind in ("switchd", "hostd", "stord")
+    for kind in ("switchd", "hostd", "stord", "netnsd", "vmd")
 }
 
 
@@ -195,7 +195,11 @@ class Child:
         files = [self._control, paths.zmq(self.name), paths.lock(self.name), paths.counters(self.name)]
         ports = self.desired.config.get("ports", ())
         listening = [port["path"] for port in ports if port.get("kind") == "qemu" and port.get("role") == "listen"]
+        listening += [port["path"] for port in ports if port.get("kind") == "tap" and "path" in port]
         listening += [lun["path"] for lun in self.desired.config.get("luns", ()) if lun.get("path")]
+        for machine in self.desired.config.get("machines", ()):
+            listening += [machine["console"], machine["qmp"]]
+            listening += [nic[key] for nic in machine["nics"] for key in ("path", "qmp") if nic.get(key)]
         return files + [path for path in listening if os.path.dirname(path) == paths.run]
 
     def let_go(self) -> None:

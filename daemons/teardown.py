@@ -21,6 +21,7 @@ from daemons.locks import Lock
 from daemons.paths import LabPaths, labs_root, run_root, state_root
 from daemons.process import Process
 from daemons.state import ProcessRow, SqliteStore, StateError
+from daemons.vm_record import living
 
 FABRICD = "fabricd"
 _GRACE_SECONDS = 3.0
@@ -42,6 +43,19 @@ def lab_processes(paths: LabPaths) -> dict[Process, str]:
         if processes.alive(row.process):
             found.setdefault(row.process, row.node)
     return found
+
+
+def lab_machines(paths: LabPaths) -> dict[Process, str]:
+    """The lab's living virtual machines, by QEMU's `-pidfile`: they outlive a vmd that is killed."""
+    return {process: name for name, process in living(paths.run).items()}
+
+
+def lab_ways(paths: LabPaths) -> dict[Process, str]:
+    """The living pastas of the lab's uplinks (uplink_pasta), by their names: they outlive a netnsd that is killed."""
+    return {
+        process: os.path.basename(os.path.dirname(path)).removesuffix(".way")
+        for process, path in processes.called(paths.run + os.sep)
+    }
 
 
 def _recorded(paths: LabPaths) -> list[ProcessRow]:
@@ -93,7 +107,11 @@ def _wait(fds: dict[int, Process], seconds: float) -> None:
 
 
 def remove_folders(paths: LabPaths) -> None:
-    """Remove the lab's run folder and state folder, and the folders above them when nothing else is in them."""
+    """Remove the lab's run folder and state folder, and the folders above them when nothing else is in them.
+
+    Machines that no vmd has ended go first: without these folders nobody would ever find them.
+    """
+    end_all(lab_machines(paths))
     for folder in (paths.run, paths.state):
         try:
             shutil.rmtree(folder)
@@ -132,7 +150,11 @@ def leave_nothing(paths: LabPaths) -> list[str]:
             raise UserError(
                 f"process {lock.holder()} is starting lab {paths.id}; wait for it, or end it, and try again"
             )
+    # Before their pools: QEMU brings to its LUNs what it has, and a LUN that has gone it would wait for.
+    machines = lab_machines(paths)
+    end_all(machines)
     ended = lab_processes(paths)
     end_all(ended)
+    end_all(lab_ways(paths))  # if netnsd was there it has ended them
     remove_folders(paths)
-    return sorted(ended.values())
+    return sorted([*ended.values(), *machines.values()])

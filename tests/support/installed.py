@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.support.user import Answer, run
 ROOT = Path(__file__).parents[2]
 PYTHON = Path("/usr/bin/python3")
 NOBODY = 65534  # what Linux calls nobody
+TUN = "/dev/net/tun"
 BUILD_SECONDS = 400
 PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
 ALONE = (
@@ -114,6 +116,7 @@ class Nobody:
 
     def __init__(self, folder: Path, vfab: Path) -> None:
         self._vfab = vfab
+        self._first: tuple[str, ...] = ()
         self.home, self.work = folder / "home", folder / "work"
         for place in (self.home, self.work):
             place.mkdir(mode=0o700)
@@ -121,9 +124,23 @@ class Nobody:
 
     def __call__(self, *arguments: str, code: int | None = 0, **variables: str) -> Answer:
         """In the environment of a machine that has just started: no XDG folders, nothing of ours."""
+        *prefix, program = self.command(**variables)
+        return run(program, *arguments, code=code, cwd=self.work, prefix=prefix)
+
+    def command(self, **variables: str) -> list[str]:
+        """`vfab` as he runs it, for those who start it themselves."""
         usual = {"HOME": str(self.home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "NO_COLOR": "1"}
         environment = ("env", "-i", *(f"{name}={value}" for name, value in {**usual, **variables}.items()))
-        return run(str(self._vfab), *arguments, code=code, cwd=self.work, prefix=("setpriv", *ALONE, *environment))
+        return [*self._first, "setpriv", *ALONE, *environment, str(self._vfab)]
+
+    def use_tun(self) -> None:
+        """Where only root may open /dev/net/tun, he sees one that is open to all, as on most machines."""
+        if os.stat(TUN).st_mode & 0o006 == 0o006:
+            return
+        node = str(self.home.parent / "tun")
+        os.mknod(node, 0o666 | stat.S_IFCHR, os.stat(TUN).st_rdev)
+        os.chmod(node, 0o666)
+        self._first = ("unshare", "-m", "sh", "-c", f'mount --bind "$0" {TUN} && exec "$@"', node)
 
     def processes(self) -> list[str]:
         """The command lines of all that run with this home."""

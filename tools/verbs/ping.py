@@ -7,7 +7,10 @@ from typing import Any
 
 from daemons.client import Client
 from tools.arguments import seconds, whole
+from tools.asking import pinger
+from tools.asking import target as target_of
 from tools.labs import choose
+from tools.nodes import nodes
 from tools.output import print_json
 
 
@@ -28,12 +31,14 @@ def run(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
     tell = None if options.json else _tell(options)
     silence = options.interval + options.timeout + 10
-    with Client(lab.paths.control("hostd"), timeout=silence) as client:
+    known = nodes(lab)
+    daemon, target = pinger(lab, known, options.source), target_of(known, options.source, options.target)
+    with Client(lab.paths.control(daemon), timeout=silence) as client:
         result = client.call(
             "ping",
             events=tell,
             src=options.source,
-            dst=options.target,
+            dst=target,
             count=options.count,
             interval_ms=options.interval * 1000,
             timeout_ms=options.timeout * 1000,

@@ -4,13 +4,16 @@ says and with what was changed since."""
 from __future__ import annotations
 
 import argparse
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from daemons.client import Client
 from daemons.errors import UserError
 from daemons.reaching import Expected, expected
 from tools.arguments import seconds
-from tools.labs import KnownLab, choose, desired
+from tools.asking import ASKED
+from tools.labs import KnownLab, choose
+from tools.nodes import nodes
 from tools.output import paint, print_json
 
 _SILENCE_SECONDS = 600.0
@@ -48,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
     hosts = host_addresses(lab)
     if not hosts:
         raise UserError(f"lab {lab.name} has no hosts")
-    pairs = _ping(lab, questions(hosts, expected(lab)), options.timeout)
+    sources = [node.name for node in nodes(lab).values() if node.daemon in ASKED]
+    pairs = _ping(lab, questions(sources, hosts, expected(lab)), options.timeout)
     wrong = [pair for pair in pairs if not pair.right]
     if options.json:
         print_json({"ok": not wrong, "pairs": [{**pair._asdict(), "right": pair.right} for pair in pairs]})
@@ -69,20 +73,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def host_addresses(lab: KnownLab) -> dict[str, list[str]]:
-    """Host -> its addresses without prefix length, from what its hostd was told."""
-    want = desired(lab).get("hostd")
-    return {
-        host["name"]: [
-            address.partition("/")[0]
-            for nic in host["nics"]
-            for interface in nic["interfaces"]
-            for address in interface["addresses"]
-        ]
-        for host in (want.config["hosts"] if want else ())
-    }
+    """Host -> its addresses without prefix length, from what its process was told."""
+    return {node.name: node.addresses for node in nodes(lab).values()}
 
 
-def questions(hosts: dict[str, list[str]], told: Expected) -> list[Question]:
+def questions(sources: Iterable[str], hosts: dict[str, list[str]], told: Expected) -> list[Question]:
     """(from, to, address, must it answer) for every address of every pair: no address may leak into another VLAN."""
     joined, doubted = (
         {(source, target, address) for source, target, addresses in rows for address in addresses}
@@ -90,7 +85,7 @@ def questions(hosts: dict[str, list[str]], told: Expected) -> list[Question]:
     )
     return [
         (source, target, address, None if told.unsure is None or ask in doubted else ask in joined)
-        for source in hosts
+        for source in sources
         for target, addresses in hosts.items()
         if target != source
         for address in addresses
@@ -99,13 +94,18 @@ def questions(hosts: dict[str, list[str]], told: Expected) -> list[Question]:
 
 
 def _ping(lab: KnownLab, asked: list[Question], timeout: float) -> list[Pair]:
-    with Client(lab.paths.control("hostd"), timeout=_SILENCE_SECONDS) as client:
-        answers = client.call(
-            "pingall", pairs=[[source, address] for source, _, address, _ in asked], timeout_ms=timeout * 1000
-        )
+    answers: dict[tuple[str, str], dict[str, Any]] = {}
+    known = nodes(lab)
+    for daemon in ASKED:
+        pairs = [[source, address] for source, _, address, _ in asked if known[source].daemon == daemon]
+        if pairs:
+            with Client(lab.paths.control(daemon), timeout=_SILENCE_SECONDS) as client:
+                told = client.call("pingall", pairs=pairs, timeout_ms=timeout * 1000)
+            answers |= {(source, address): answer for (source, address), answer in zip(pairs, told, strict=True)}
     return [
         Pair(source, target, address, expected, bool(answer["ok"]), answer["error"])
-        for (source, target, address, expected), answer in zip(asked, answers, strict=True)
+        for source, target, address, expected in asked
+        for answer in (answers[source, address],)
     ]
 
 
