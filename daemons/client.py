@@ -66,6 +66,14 @@ class Client:
             else:
                 return message.get("ok")
 
+    def begin(self, op: str, /, **args: Any) -> Any:
+        """The first event of an operation that goes on until close(). Raises as call() does, also if it is over."""
+        self._socket.sendall(encode({"id": self._next_id, "op": op, "args": args}))
+        message = self._receive()
+        if "event" not in message:
+            raise Refused(str(message.get("error", f"{op} is over at once")))
+        return message["event"]
+
     def _receive(self) -> dict[str, Any]:
         while not self._waiting:
             try:

@@ -24,8 +24,10 @@ Progress = Callable[[dict[str, Any]], None]
 READY_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
 _STATUS_TIMEOUT = 1.0
+# Whose machines use what the others serve: a guest whose disk has gone hangs, and so does its end.
+_USERS = frozenset({"vmd"})
 # What is kept of a node's own answer.
-_TOLD = ("ports", "hosts", "pool", "waiting", "volumes", "luns", "task", "problems")
+_TOLD = ("ports", "hosts", "pool", "waiting", "volumes", "luns", "task", "problems", "machines")
 
 
 def actions(before: Mapping[str, Desired], after: Mapping[str, Desired]) -> list[Action]:
@@ -160,7 +162,9 @@ class Fabric:
         """End all children, whatever else is under way; `done()` when none is left."""
         self._ending = True
         children, self.children, self.desired = list(self.children.values()), {}, {}
-        self._stop(children, progress, done)
+        users = [child for child in children if child.desired.kind in _USERS]
+        others = [child for child in children if child.desired.kind not in _USERS]
+        self._stop(users, progress, lambda: self._stop(others, progress, done))
 
     def _stop(self, children: list[Child], progress: Progress, done: Callable[[], None]) -> None:
         left = {child.name for child in children}
@@ -194,18 +198,20 @@ class Fabric:
         A row is that of `ps`, with what the node itself answers, `silent` if it does not, and `down`: its dead links;
         a link to a node of `without` is not expected.
         """
-        children = [child for name, child in self.children.items() if only is None or name in only]
-        wanted = carriers.expected({name: want for name, want in self.desired.items() if name not in without})
+        children = [child for name, child in self.children.items() if only is None or self._asked(name, only)]
         rows: dict[str, dict[str, Any]] = {child.name: child.row() for child in children}
-        left = set(rows)
+        values: dict[str, dict[str, Any]] = {}
+        awaited = {name: want for name, want in self.desired.items() if name not in without}
 
         def answered(name: str, value: dict[str, Any]) -> None:
-            row = rows[name]
-            row.update({key: value[key] for key in _TOLD if key in value})
-            row["down"] = carriers.down(name, wanted.get(name, set()), value)
-            left.discard(name)
-            if not left:
-                done(rows)
+            values[name] = value
+            rows[name].update({key: value[key] for key in _TOLD if key in value})
+            if len(values) < len(rows):
+                return
+            wanted = carriers.expected(awaited, carriers.off(values.values()))
+            for each, row in rows.items():
+                row["down"] = carriers.down(each, wanted.get(each, set()), values[each])
+            done(rows)
 
         def silent(name: str, failure: Failure) -> None:
             rows[name]["silent"] = failure.sentence
@@ -221,6 +227,10 @@ class Fabric:
             )
         if not children:
             done(rows)
+
+    def _asked(self, name: str, only: set[str]) -> bool:
+        """Whoever runs virtual machines is always asked: the ports of one that was turned off are not down."""
+        return name in only or self.children[name].desired.kind == "vmd"
 
     def when_ready(self, progress: Progress, done: Callable[[], None]) -> None:
         """`done()` when every node is configured and every link inside the lab is up, or nothing more will come."""
@@ -243,7 +253,7 @@ class Fabric:
 
         def looked(rows: dict[str, dict[str, Any]]) -> None:
             for name, row in rows.items():
-                if "silent" not in row and not row["down"]:
+                if name not in ready and row["state"] == "up" and "silent" not in row and not row["down"]:
                     ready.add(name)
                     progress({"step": "ready", "node": name, "ready": len(ready), "of": len(self.children)})
             loop.call_later(0 if len(ready) >= len(self.children) else _LOOK_SECONDS, look)

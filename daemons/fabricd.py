@@ -15,9 +15,10 @@ from typing import Any
 
 from daemons import supervisor
 from daemons.control import ControlServer, Reply
+from daemons.deposits import SOCKET, Deposits
 from daemons.errors import UserError
 from daemons.fabric import Fabric, actions, told
-from daemons.filed import Filed, wanted
+from daemons.filed import Filed, filed, wanted
 from daemons.lab.actions import Action
 from daemons.launcher import LocalLauncher, listen, raise_file_limit, raise_orphans
 from daemons.leavings import left_behind
@@ -46,6 +47,7 @@ class Fabricd:
         self._launcher = LocalLauncher(loop)
         self.fabric = Fabric(Ground(loop, self._launcher, store, paths, argv))
         self.filed = Filed(store)
+        self.deposits = Deposits(loop, paths.socket(SOCKET), self._tap_path)
         self._busy = False
         self._ending = False
         self._changing = False
@@ -56,8 +58,12 @@ class Fabricd:
             "status": self.status,
             "ps": self.ps,
             "restart": self.restart,
+            "hold": self.hold,
             "down": self.down,
         }
+
+    def reap(self) -> None:
+        self._launcher.reap_strays()
 
     # --- change
 
@@ -93,6 +99,7 @@ class Fabricd:
                 reply.fail(ENDED)
                 return
             self._busy = False
+            self.deposits.settle()
             extra = {"actions": told(begun), "warnings": warnings, "taken_back": back}
             self.fabric.status(lambda rows: reply.done({**self._lab(), **extra, "nodes": rows}))
 
@@ -108,7 +115,8 @@ class Fabricd:
         configs, made = wanted(self.fabric.desired, args.get("switches"))
         switches = {name: want.config for name, want in self.fabric.desired.items() if want.kind == "switchd"}
         if configs:
-            check_loops(self._store.lab().get("file", ""), {**switches, **configs})
+            lab = self._store.lab()
+            check_loops(lab.get("file", ""), {**switches, **configs}, {**switches, **filed(lab)})
         if args.get("dry_run") or not made:
             reply.done({"changes": made, "waiting": {}, "dry_run": bool(args.get("dry_run"))})
             return
@@ -117,6 +125,7 @@ class Fabricd:
 
         def done(problems: dict[str, str], refused: list[str]) -> None:
             self._changing = False
+            self.deposits.settle()
             if refused:
                 reply.fail(f"{refused[0]}: {problems[refused[0]]}; nothing was changed")
             else:
@@ -166,6 +175,16 @@ class Fabricd:
         nodes = list(self.fabric.children)
         self.fabric.stop_all(reply.event, lambda: self._leave(lambda: reply.done({"ended": nodes})))
 
+    def hold(self, args: dict[str, Any], reply: Reply) -> None:
+        """The lab is the caller's: it goes down when he hangs up, whichever way he ended. There is no other answer."""
+        reply.on_gone = self._let_fall
+        reply.event({"held": True})
+
+    def _let_fall(self) -> None:
+        if not self._ending:
+            self._busy = self._ending = True
+            self.fabric.stop_all(lambda event: None, lambda: self._leave(lambda: None))
+
     def _leave(self, then: Any) -> None:
         self._launcher.close()
         self._store.close()
@@ -174,6 +193,13 @@ class Fabricd:
         self._loop.stop()
 
     # --- questions
+
+    def _tap_path(self, where: str) -> str | None:
+        """Where a port takes a TAP; only those that came while the lab runs are for TAPs that are left here."""
+        switch, _, name = where.partition(":")
+        ports = self.fabric.desired[switch].config.get("ports", ()) if switch in self.fabric.desired else ()
+        found: dict[str, Any] = next((port for port in ports if port["name"] == name), {})
+        return found.get("path") if found.get("kind") == "tap" and "attachment" in found else None
 
     def _lab(self) -> dict[str, Any]:
         lab = self._store.lab()
@@ -226,10 +252,13 @@ def serve(identity: str, ready: Any, argv: Mapping[str, tuple[str, ...]]) -> Non
         server = ControlServer(loop, listening, fabricd.handlers)
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.on_signal(signum, loop.stop)
+        loop.on_signal(signal.SIGCHLD, fabricd.reap)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         fabricd.fabric.resume()
+        fabricd.deposits.open()
         ready("")
         loop.run()
+        fabricd.deposits.close()
         fabricd.fabric.let_go()
         server.close()
 

@@ -47,8 +47,9 @@ def known(identity: str) -> KnownLab:
 
 
 def choose(wanted: str | None) -> KnownLab:
-    """The lab that `-l` names, else that of the working folder, else the only one. Raises UserError."""
+    """The lab that `-l` or $VFAB_LAB names, else that of the working folder, else the only one. Raises UserError."""
     labs = all_labs()
+    wanted = wanted or os.environ.get("VFAB_LAB")
     if wanted:
         return _named(wanted, labs)
     if not labs:

@@ -26,6 +26,7 @@ _OURS = [sys.executable, "-P", "-m"]
 _PR_SET_CHILD_SUBREAPER = 36
 # So many starts at once are worth a nursery: it takes as long as one process to begin.
 _MANY = 3
+_STRAYS_SECONDS = 1.0
 
 
 class LaunchError(UserError):
@@ -92,6 +93,7 @@ class LocalLauncher:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._children: dict[Process, subprocess.Popen[bytes]] = {}
+        self._watched: set[int] = set()  # pids of those that a watch will reap
         self._nursery = Nursery()
 
     def expect(self, count: int) -> None:
@@ -130,6 +132,7 @@ class LocalLauncher:
 
     def watch(self, process: Process, ended: Callable[[], None]) -> Watch:
         def reap() -> None:
+            self._watched.discard(process.pid)
             child = self._children.pop(process, None)
             if child is not None:
                 child.wait()
@@ -137,7 +140,23 @@ class LocalLauncher:
                 _reap(process.pid)
             ended()
 
+        self._watched.add(process.pid)
         return _PidWatch(self._loop, open_pidfd(process), reap)
+
+    def reap_strays(self) -> None:
+        """After SIGCHLD: end the zombies that nobody watches, children of children that were left to us."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            if found.si_pid in self._watched or any(child.pid == found.si_pid for child in self._children.values()):
+                # Its watch reaps it in this round; there may be others behind it.
+                self._loop.call_later(_STRAYS_SECONDS, self.reap_strays)
+                return
+            _reap(found.si_pid)
 
     def close(self) -> None:
         """No start comes any more."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from daemons import kvm
 from tests.support import peers
 from tests.support.guest.guest import TCG
 from tests.support.guest.image import image
-from tools import kvm
 
 pytestmark = pytest.mark.peer("qemu-system-x86_64")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,3 +157,34 @@ def test_what_children_share_is_not_theirs_alone(yard: Yard) -> None:
 def _private(process: Process) -> int:
     text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
     return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
+
+
+STRAYS = """
+import os, signal, socket, sys, time
+from daemons.launcher import LocalLauncher, raise_orphans
+from daemons.loop import Loop
+raise_orphans()
+loop = Loop()
+launcher = LocalLauncher(loop)
+loop.on_signal(signal.SIGCHLD, launcher.reap_strays)
+ours, _ = socket.socketpair()
+# The child leaves a child of its own to us, which ends a moment later.
+words = "import os, time; pid = os.fork(); pid or time.sleep(0.3)"
+child = launcher.start([sys.executable, "-c", words], sys.argv[1], ours)
+ended = []
+launcher.watch(child, lambda: ended.append(child))
+loop.call_later(2.5, loop.stop)
+loop.run()
+assert ended
+try:
+    print("left", os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    print("nobody left")
+"""
+
+
+def test_children_of_children_are_reaped(tmp_path: Path) -> None:
+    """fabricd gets them when a child ends that had started something, such as an adopted virtual machine's."""
+    command = [sys.executable, "-P", "-c", STRAYS, str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "nobody left\n", done

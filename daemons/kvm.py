@@ -1,7 +1,8 @@
 """Finds out whether KVM works here, by trying it: a guest must reach user space within 3 s.
 
 Knows: the smallest guest there is (one kernel, and an init of some 100 bytes that says one word).
-Refuses to know: what the guest is for; `vfab doctor` and the tests ask, and take TCG where the answer is no.
+Refuses to know: what the guest is for; `vfab doctor`, vmd (kvm_memory.py) and the tests ask, and take TCG where the
+answer is no.
 
 /dev/kvm that opens proves nothing: inside some virtual machines it answers every call and a kernel still never gets
 anywhere. x86-64 only, because the init is machine code.
@@ -26,6 +27,7 @@ from typing import Final, NamedTuple
 DEVICE: Final = "/dev/kvm"
 QEMU: Final = "qemu-system-x86_64"
 SECONDS: Final = 3.0
+ACCELERATOR: Final = ("-accel", "kvm", "-cpu", "host")
 _WORD: Final = b"virtfab-user-space\n"
 
 
@@ -60,19 +62,27 @@ def probe(kernel: Path | None = None, seconds: float = SECONDS) -> Answer:
 
     kernel: an x86-64 Linux image; None takes one of the machine's own from /boot.
     """
+    refusal = refused()
+    if refusal is not None:
+        return refusal
+    qemu = shutil.which(QEMU)
+    if qemu is None:
+        return Answer(False, f"{QEMU} is not installed, so KVM was not tried")
+    kernel = kernel or own_kernel()
+    if kernel is None:
+        return Answer(False, f"{DEVICE} is there, but /boot has no readable kernel to try it with")
+    return boots(qemu, kernel, ACCELERATOR, seconds)
+
+
+def refused() -> Answer | None:
+    """What says no without a guest; None: it has to be tried."""
     if platform.machine() != "x86_64":
         return Answer(False, f"KVM is tried on x86-64 only, this is {platform.machine()}")
     if not os.path.exists(DEVICE):
         return Answer(False, f"there is no {DEVICE}: the processor, the BIOS or the outer virtual machine has it off")
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return Answer(False, f"no permission to open {DEVICE}; join its group (usually: kvm)")
-    qemu = shutil.which(QEMU)
-    if qemu is None:
-        return Answer(False, f"{QEMU} is not installed, so KVM was not tried")
-    kernel = kernel or _own_kernel()
-    if kernel is None:
-        return Answer(False, f"{DEVICE} is there, but /boot has no readable kernel to try it with")
-    return boots(qemu, kernel, ("-accel", "kvm", "-cpu", "host"), seconds)
+    return None
 
 
 def boots(qemu: str, kernel: Path, accelerator: Sequence[str], seconds: float) -> Answer:
@@ -117,7 +127,8 @@ def _read_until(guest: subprocess.Popen[bytes], end: float) -> bytes:
     return text
 
 
-def _own_kernel() -> Path | None:
+def own_kernel() -> Path | None:
+    """The running kernel's image, or another one of /boot that may be read (Ubuntu keeps them from ordinary users)."""
     running = Path("/boot") / f"vmlinuz-{platform.release()}"
     for path in (running, *sorted(Path("/boot").glob("vmlinuz*"), reverse=True)):
         if os.access(path, os.R_OK):
