@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -19,10 +20,14 @@ from typing import NoReturn
 VERBS = {
     "up": "start a lab, or bring a running one to what its file says",
     "down": "end a lab; data stays",
+    "run": "a lab that is up while a command runs, for CI and tests",
     "status": "switches, hosts and links, and whether they are up",
     "ps": "the lab's processes",
     "restart": "end a node's process and start it again",
     "logs": "what a node has to say",
+    "exec": "run a program in a host of kind netns",
+    "vm": "virtual machines: what they do, on, off, reset, shutdown, QMP",
+    "console": "a virtual machine's serial console, here in the terminal",
     "ping": "ping from a host of the lab",
     "pingall": "does everybody reach whom they should, and nobody else?",
     "traffic": "how much goes through from a host to another",
@@ -31,7 +36,8 @@ VERBS = {
     "vlan": "VLANs: their ports and stations",
     "fdb": "the stations that switches know",
     "trace": "a frame's journey: what each switch does with it, and why",
-    "graph": "a picture of a lab, in the terminal or as SVG",
+    "graph": "a picture of a lab, in the terminal or as SVG, DOT, Mermaid",
+    "shell": "commands for a running lab, as Mininet has them: h1 ping h2",
     "capture": "frames as they pass a port, to a file, a pipe or in words",
     "attach": "how to plug something of yours into a port, or use a LUN",
     "plug": "hand a TAP of a namespace of your own to a port",
@@ -40,6 +46,8 @@ VERBS = {
     "lun": "the LUNs that guests use as disks",
     "labs": "the labs that run, and the examples",
     "validate": "check a lab file",
+    "topo": "the lab file of a shape: single,4 or tree,2,3 or leaf-spine,2,4",
+    "import": "a lab file from one of containerlab, Kathará or GraphML",
     "schema": "the JSON Schema of lab files, for editors",
     "key": "keys for trunks between labs over TCP",
     "doctor": "what this machine can and cannot do",
@@ -103,8 +111,9 @@ def _run(arguments: list[str]) -> int:
         what = f"verb {verb!r}{_near(verb)}" if verb is not None else f"verb in {' '.join(arguments)!r}"
         print(f"vfab: there is no {what}; vfab --help lists them", file=sys.stderr)
         return USAGE
-    module = importlib.import_module(f"tools.verbs.{verb}")
-    parser = Parser(prog=f"vfab {verb}", description=VERBS[verb].capitalize() + ".", allow_abbrev=False)
+    name = f"{verb}_" if keyword.iskeyword(verb) else verb  # PEP 8's way out
+    module = importlib.import_module(f"tools.verbs.{name}")
+    parser = Parser(prog=f"vfab {verb}", description=f"{VERBS[verb][0].upper()}{VERBS[verb][1:]}.", allow_abbrev=False)
     parser.add_argument("-l", "--lab", metavar="LAB", default=lab, help="the lab: its name, its id or its file")
     parser.add_argument("--json", action="store_true", help="print JSON")
     module.add_arguments(parser)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from daemons.teardown import end_lab
+from tools import shapes
 from tools.labs import KnownLab, all_labs, choose
 from tools.output import Progress, print_json
 
@@ -30,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
 def _end(lab: KnownLab) -> list[str]:
     progress = Progress()
     try:
-        return end_lab(lab.paths, lambda event: progress.show(f"{lab.name}: {event['left']} processes left"))
+        ended = end_lab(lab.paths, lambda event: progress.show(f"{lab.name}: {event['left']} processes left"))
+        shapes.forget(lab.file)
+        return ended
     finally:
         progress.clear()

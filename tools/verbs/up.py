@@ -7,31 +7,56 @@ import os
 import time
 from typing import Any
 
-from daemons.client import Client, Unreachable
-from daemons.errors import UserError
 from daemons.lab.lab import Lab
 from daemons.lab.loader import find, load
 from daemons.lab.mistake import LabError
-from daemons.paths import LabPaths, PathError, lab_id
-from daemons.spawn import spawn
-from tools.errors import BadFile
+from daemons.paths import LabPaths, lab_id
+from tools import shapes
+from tools.controller import apply
+from tools.errors import BadFile, BadInput
+from tools.labs import all_labs
 from tools.output import Progress, print_json, warn
-from tools.verbs.status import complaints, report
-
-_SILENCE_SECONDS = 60.0
-_BEGIN_SECONDS = 10.0
-_FOLDER_SECONDS = 0.5
-_LOOK_SECONDS = 0.05
+from tools.verbs.status import complaints, port_problems, report
+from tools.verbs.topo import add_hosts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a lab file, or the name of an example")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a lab file, or the name of an example")
+    parser.add_argument(
+        "--topo", metavar="SHAPE", help="a lab without a file: single,4 or linear,4; see vfab topo --help"
+    )
+    add_hosts(parser)
+    parser.add_argument("--save", metavar="FILE", help="with --topo: keep the lab file there")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.topo is None:
+        if options.file is None:
+            raise BadInput("what is to be started? Name a lab file or an example, or a shape: vfab up --topo single,4")
+        if options.save:
+            raise BadInput("--save goes with --topo; a lab file of yours is kept already")
+        return _up(options, options.file)
+    if options.file is not None:
+        raise BadInput(f"--topo {options.topo} makes a lab of its own; leave out {options.file}, or --topo")
+    topo = shapes.read(options.topo, options.hosts)
+    if options.dry_run:
+        with shapes.on_trial(topo) as trial:
+            return _up(options, trial)
+    file = os.path.realpath(shapes.keep(topo, options.save) if options.save else shapes.lay(topo))
     try:
-        file = os.path.realpath(find(options.file))
+        code = _up(options, file)
+    finally:
+        if all(lab.file != file for lab in all_labs()):  # nothing was started
+            shapes.forget(file)
+    if not options.json:
+        print(f"The lab file is {file}.")
+    return code
+
+
+def _up(options: argparse.Namespace, name: str) -> int:
+    try:
+        file = os.path.realpath(find(name))
         loaded = load(file)
     except LabError as error:
         raise BadFile(str(error)) from None
@@ -41,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     progress = Progress()
     began = time.monotonic()
     try:
-        value = _apply(paths, file, options.dry_run, lambda event: progress.show(_told(loaded.lab, event)))
+        value = apply(paths, file, options.dry_run, lambda event: progress.show(_told(loaded.lab, event)))
     finally:
         progress.clear()
     return _shown(value, options, time.monotonic() - began)
@@ -49,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _shown(value: dict[str, Any], options: argparse.Namespace, seconds: float) -> int:
     problems = [] if options.dry_run else complaints(value)
+    if not options.dry_run:
+        value["warnings"] += port_problems(value)
     if options.json:
         print_json({**value, "problems": problems})
         return 1 if problems else 0
@@ -103,32 +130,6 @@ def _dry(paths: LabPaths, file: str, as_json: bool) -> int:
         warn(warning)
     _print_actions(todo)
     return 0
-
-
-def _apply(paths: LabPaths, file: str, dry: bool, events: Any) -> dict[str, Any]:
-    with _controller(paths) as client:
-        value: dict[str, Any] = client.call("apply", events=events, file=file, dry_run=dry)
-        return value
-
-
-def _controller(paths: LabPaths) -> Client:
-    """A line to the lab's fabricd, which is started if there is none."""
-    began = time.monotonic()
-    control = paths.control("fabricd")
-    while True:
-        try:
-            return Client(control, _SILENCE_SECONDS)
-        except Unreachable:
-            pass
-        try:
-            spawn(paths)
-        except UserError as error:
-            # Somebody else may have started one in the same moment, and it does not listen yet; or one is just ending,
-            # and takes its folders with it. A folder that cannot be made a moment later never can.
-            patience = _FOLDER_SECONDS if isinstance(error, PathError) else _BEGIN_SECONDS
-            if time.monotonic() - began > patience:
-                raise
-            time.sleep(_LOOK_SECONDS)
 
 
 def _told(lab: Lab, event: dict[str, Any]) -> str:
