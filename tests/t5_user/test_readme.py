@@ -15,7 +15,7 @@ import pytest
 
 from netvirt import Nic
 from tests.support import pcapng
-from tests.support.user import BIN, SECONDS, free_port, left_in, run, vfab
+from tests.support.user import BIN, SECONDS, free_port, inside, left_in, run, vfab
 from tests.support.waiting import until
 from tools.vfab import VERBS
 
@@ -164,6 +164,7 @@ def test_changes_work_as_they_stand(folder: Path) -> None:
     assert "s1:eth2 pvid: 20 -> 10" in said["vfab port set s1:eth2 access=office"]
     assert "s1:eth6 pvid: 10 -> 30" in said["vfab vlan add 30 --name guests s1:eth9 s2:eth9 s1:eth6:untagged"]
     assert "s2:eth9 allowed: 1-4094 -> 1,10,20,30" in said["vfab status"]
+    assert "s1:pod1 port: none -> tap, access 30" in said["vfab status"]
     assert re.search(r"^h2 +o +\.? *o", said["vfab pingall"], re.MULTILINE), "h2 reaches h1 and h3"
     assert "took back s1:eth2 pvid: 10 -> 20" in said["vfab up mine.fab.yml"]
     assert vfab("status", "--json").json["changed"] == []
@@ -202,12 +203,13 @@ def commands() -> list[list[str]]:
 def test_every_command_that_is_named_exists_with_its_options() -> None:
     named = [words for words in commands() if words[0] != "--help"]
     assert len(named) > 10
-    for verb, *words in named:
+    for verb, *rest in named:
         assert verb in VERBS, verb
-        helped = vfab(verb, "--help").out
+        words = rest[: rest.index("--")] if "--" in rest else rest  # what follows is another program's
+        helped = inside(verb, "--help").out
         if words and words[0].isalpha() and re.search(rf"^ +{words[0]} ", helped, re.MULTILINE):
             # a verb with words of its own below it
-            helped += vfab(verb, words[0], "--help").out
+            helped += inside(verb, words[0], "--help").out
         for option in (word for word in words if word.startswith("-") and word != "-"):
             assert re.search(rf"(^|[ \[,]){re.escape(option)}\b", helped), f"vfab {verb} has no {option}"
 
@@ -264,3 +266,13 @@ def test_a_killed_switch_is_back_at_once(folder: Path) -> None:
     os.kill(pid, signal.SIGKILL)
     until(lambda: vfab("ps", "--json").json["nodes"]["s1"]["pid"] not in (pid, None))
     until(lambda: vfab("ping", "h1", "h3", "-c", "1", code=None).code == 0)
+
+
+def test_runs_in_ci_work_as_they_stand(folder: Path) -> None:
+    (folder / "mine.fab.yml").write_text(block("yaml"))
+    (folder / "disks.fab.yml").write_text(block("yml"))
+    lines = block("zsh").splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        run("sh", "-c", line)
+    assert sorted(path.name for path in folder.iterdir()) == ["disks.fab.yml", "mine.fab.yml"]

@@ -1,0 +1,54 @@
+"""What a program that runs beside a lab must know of it, as environment variables: free ports, LUNs, the lab itself.
+
+Knows: the names of the variables. Refuses to know: who runs with them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tools import lunways, storage
+from tools.labs import KnownLab, desired
+
+# Where a switch port that waits for a program has its place, by kind.
+_PLACES = ("path", "listen", "at", "folder", "endpoint")
+
+
+def environment(lab: KnownLab) -> dict[str, str]:
+    """`VFAB_LAB` (its id), `VFAB_RUN` (its folder of sockets), `VFAB_PORT_S1_ETH5`, `VFAB_LUN_DISK1`; and `NBD_URI`,
+    the first LUN's, for programs that look for that.
+
+    Ports are those that wait for somebody: a free one (or one of an `external` node) is an endpoint for `netvirt.Nic`,
+    one of another kind its socket, address or folder.
+    """
+    found = {"VFAB_LAB": lab.id, "VFAB_RUN": lab.paths.run}
+    wanted = desired(lab)
+    ours = {*wanted, *(row["name"] for want in wanted.values() for row in _machines(want.config))}
+    for switch, config in ((name, want.config) for name, want in wanted.items() if want.kind == "switchd"):
+        for port in config["ports"]:
+            place = _place(config, port) if port["peer"].partition(":")[0] not in ours else None
+            if place:
+                found[f"VFAB_PORT_{_word(switch)}_{_word(port['name'])}"] = place
+    for config in storage.pools(lab).values():
+        for lun in config["luns"]:
+            uri = lunways.uri(lun)
+            found[f"VFAB_LUN_{_word(lun['name'])}"] = uri
+            found.setdefault("NBD_URI", uri)
+    return found
+
+
+def _machines(config: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for key in ("hosts", "uplinks", "machines") for row in config.get(key, ())]
+
+
+def _place(config: dict[str, Any], port: dict[str, Any]) -> str | None:
+    if port["kind"] == "listen":
+        return f"{config['listen'][0]['endpoint']}#{port['name']}"
+    if port["kind"] == "dial":
+        return None
+    return next((str(port[key]) for key in _PLACES if port.get(key)), None)
+
+
+def _word(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "_", name).upper()

@@ -1,0 +1,126 @@
+"""vfab run LAB -- COMMAND: the lab is up while the command runs, which finds its ports and disks in its environment.
+
+The exit code is the command's. The lab ends with us, however we end: fabricd watches over the line that we hold.
+Knows: that order. Refuses to know: how a lab is brought up, what the variables are (tools.outlets).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from types import FrameType
+
+from daemons.errors import UserError
+from daemons.lab.loader import find, load
+from daemons.lab.mistake import LabError
+from daemons.paths import LabPaths, lab_id
+from daemons.teardown import end_lab
+from tools import fresh, outlets, shapes
+from tools.controller import apply, controller
+from tools.errors import BadFile, BadInput
+from tools.labs import known
+from tools.output import warn
+from tools.verbs.status import complaints, port_problems
+from tools.verbs.topo import add_hosts
+
+_NOT_FOUND, _NOT_RUN = 127, 126  # what shells say
+_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="LAB", nargs="?", help="a lab file, or the name of an example")
+    parser.add_argument("--topo", metavar="SHAPE", help="a lab without a file: single,4; see vfab topo --help")
+    add_hosts(parser)
+    parser.add_argument(
+        "--fresh", action="store_true", help="a copy of the lab, with empty pools of its own, gone afterwards"
+    )
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="runs while the lab is up; options stand before"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    words = list(options.command)
+    file = options.file
+    if file == "--":
+        file = None
+    elif words[:1] == ["--"]:
+        words = words[1:]
+    elif options.topo is not None and file is not None:  # argparse has taken the command's first word
+        words, file = [file, *words], None
+    if (file is None) == (options.topo is None):
+        raise BadInput("which lab? Write: vfab run LAB -- COMMAND, or: vfab run --topo single,4 -- COMMAND")
+    if not words:
+        raise BadInput("what is to run? Write it behind the lab: vfab run LAB -- COMMAND")
+    with contextlib.ExitStack() as stack:
+        return _run(_file(options, file, stack), words)
+
+
+def _file(options: argparse.Namespace, file: str | None, stack: contextlib.ExitStack) -> str:
+    """The lab's file, found and read; of a copy the one in a folder that goes with `stack`."""
+    try:
+        if file is None:
+            found = shapes.lay(shapes.read(options.topo, options.hosts))
+        else:
+            found = os.path.realpath(find(file))
+        load(found)
+    except LabError as error:
+        raise BadFile(str(error)) from None
+    if options.fresh:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vfab-run-", ignore_cleanup_errors=True))
+        found = os.path.realpath(fresh.copy(found, folder))
+    return found
+
+
+def _run(file: str, words: list[str]) -> int:
+    paths = LabPaths(lab_id(load(file).lab.name, file))
+    if os.path.exists(paths.control("fabricd")) or os.path.exists(paths.database):
+        raise UserError(f"{file} is up already; end it with vfab down, or use --fresh for a copy of it")
+    with _up(paths, file):
+        try:
+            return _command(words, outlets.environment(known(paths.id)))
+        except OSError as error:
+            warn(f"cannot run {words[0]}: {error.strerror}")
+            return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN
+
+
+@contextlib.contextmanager
+def _up(paths: LabPaths, file: str) -> Iterator[None]:
+    with controller(paths) as line:
+        line.begin("hold")
+        try:
+            value = apply(paths, file, False, lambda event: None)
+            for warning in [*value["warnings"], *port_problems(value)]:
+                warn(warning)
+            problems = complaints(value)
+            if problems:
+                raise UserError("; ".join(problems))
+            yield
+        finally:
+            end_lab(paths)
+            shapes.forget(file)
+
+
+def _command(words: list[str], variables: dict[str, str]) -> int:
+    """Ctrl-C reaches the command by itself; other signals that would end us are passed on. We end when it has."""
+    child: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        if child and number != signal.SIGINT:
+            child[0].send_signal(number)
+
+    # With a handler, and not SIG_IGN, which the command would inherit.
+    caught = [number for number in _CAUGHT if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, pass_on) for number in caught}
+    try:
+        child.append(subprocess.Popen(words, env={**os.environ, **variables}))
+        code = child[0].wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
