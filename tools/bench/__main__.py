@@ -19,6 +19,7 @@ from tools.bench import (
     net_stopped,
     net_tap,
     net_zmq,
+    proc_machines,
     proc_many,
     proc_stord,
     processes,
@@ -43,6 +44,7 @@ FAMILIES = {
     "net/zmq": net_zmq.rows,
     "proc": processes.rows,
     "proc/idle/stord": proc_stord.rows,
+    "proc/machines": proc_machines.rows,
     "proc/many": proc_many.rows,
 }
 
