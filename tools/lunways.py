@@ -16,7 +16,7 @@ RECONNECT_SECONDS = 60
 
 def ways(lun: dict[str, Any]) -> dict[str, str]:
     """By program. `lun`: its part of the pool's configuration."""
-    return {"qemu": _qemu(lun), "libvirt": _libvirt(lun), "nbd": _uri(lun), "kernel": _kernel(lun)}
+    return {"qemu": _qemu(lun), "libvirt": _libvirt(lun), "nbd": uri(lun), "kernel": _kernel(lun)}
 
 
 def _host_port(lun: dict[str, Any]) -> tuple[str, str]:
@@ -66,7 +66,7 @@ def _libvirt(lun: dict[str, Any]) -> str:
     )
 
 
-def _uri(lun: dict[str, Any]) -> str:
+def uri(lun: dict[str, Any]) -> str:
     """For nbdinfo, nbdcopy, nbdsh, nbdfuse, nbdkit, qemu-img and fio."""
     if lun.get("tcp"):
         host, port = _host_port(lun)

@@ -147,7 +147,7 @@ def test_the_lines_of_programs_that_open_an_interface() -> None:
     assert "vif = ['mac=02:11:22:33:44:55,vifname=e--1,script=vif-virtfab']" in found["xen"]
     assert code(found["cloud-hypervisor"]) == "--net tap=e--1,mac=02:11:22:33:44:55"
     assert code(found["bochs"]).endswith("ethmod=tuntap, ethdev=/dev/net/tun:e--1")
-    assert code(found["hercules"]) == "0E20.2 LCS -n /dev/net/tun"
+    assert code(found["hercules"]) == "0E20.2 LCS -n /dev/net/tun 10.0.0.5"
     assert "-MacAddressSpoofing On" in found["hyperv"] and "-StaticMacAddress 021122334455" in found["hyperv"]
     assert "type vxlan id 1010" in ways("vxlan")["hyperv"]
 

@@ -46,3 +46,10 @@ def test_vde() -> None:
     assert "vde,id=s1-eth4,sock=/v,port=4" in found["qemu"]
     assert "vde_plug2tap -s '/v[4]'" in found["vde"]
     assert "/v" in ways("s1:eth4", {"kind": "vde", "role": "plug", "folder": "/v", "number": 0}, MAC)["vde"]
+
+
+def test_bochs_dials_the_socket_itself_and_takes_a_short_name_only() -> None:
+    port = {"kind": "vde", "role": "listen", "folder": "/tmp/v1", "number": 4}
+    assert ways("s1:eth4", port, MAC)["bochs"].endswith(", ethmod=vde, ethdev=/tmp/v1/ctl")
+    note, line = ways("s1:eth4", {**port, "folder": "/run/user/1000/s1.vde"}, MAC)["bochs"].splitlines()
+    assert note.startswith("#") and note.endswith(" /run/user/1000/s1.vde") and line.endswith("ethdev=ctl")

@@ -129,7 +129,12 @@ def test_up_with_a_changed_file_does_only_the_difference(bench: Bench) -> None:
     assert {name: after[name] for name in ("s1", "s2")} == {name: before[name] for name in ("s1", "s2")}
     assert not alive(third)
     assert sorted(os.listdir(bench.paths.run)) == sorted(
-        ["fabricd.ctl", "fabricd.lock", *(f"{node}.{end}" for node in ("s1", "s2", "s4") for end in ("ctl", "lock"))]
+        [
+            "fabricd.ctl",
+            "fabricd.lock",
+            "fabricd.tap",
+            *(f"{node}.{end}" for node in ("s1", "s2", "s4") for end in ("ctl", "lock")),
+        ]
     )
     with Client(bench.paths.control("s2")) as client:
         assert client.call("status")["text"] == "new"

@@ -173,8 +173,9 @@ def test_wrong_usage_is_one_sentence(work: Path) -> None:
 
 def test_no_lab_runs(home: Path, work: Path) -> None:
     needed = {"ping": ("a", "b"), "traffic": ("a", "b"), "capture": ("s1",), "attach": ("s1:e1",), "plug": ("s1:e1",),
-              "logs": ("s1",), "restart": ("s1",), "trace": ("s1:e1", "dst=h1")}  # fmt: skip
-    alone = {"up", "validate", "labs", "schema", "key", "doctor", "demo"}
+              "logs": ("s1",), "restart": ("s1",), "trace": ("s1:e1", "dst=h1"), "console": ("vm1",),
+              "exec": ("h1",)}  # fmt: skip
+    alone = {"up", "validate", "labs", "schema", "key", "doctor", "demo", "topo", "import", "run"}
     for verb in sorted(set(VERBS) - alone):
         answer = vfab(verb, *needed.get(verb, ()), code=1)
         assert answer.sentence.startswith("no lab runs; start one with: vfab up FILE"), answer.told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +132,23 @@ def test_the_trunk_carries_tags(two: tuple[Person, Person]) -> None:
     assert seen.interfaces == ["east:uplink"]
     assert {tag.vid for tag in map(pcapng.tag, (packet.frame for packet in seen.packets)) if tag} <= {40, 50}
     assert all(pcapng.tag(packet.frame) for packet in seen.packets) and len(seen.packets) == 4
+
+
+def test_port_show_says_what_compression_gained(two: tuple[Person, Person]) -> None:
+    east, west = two
+    east.trust(WEST, west.key())
+    west.trust(EAST, east.key())
+    east("up", str(east.file))
+    west("up", str(west.file))
+    one_network({EAST: east, WEST: west})
+    east("ping", "alice", "10.40.0.3", "-c", "4", "-s", "1400")  # its payload repeats itself
+    for person, port in ((east, "east:uplink"), (west, "west:uplink")):
+        shown = person("port", "show", port).out
+        assert re.search(r"^lz4 +\d+\.\dx \(\S+ \w+ sent as \S+ \w+\)$", shown, re.MULTILINE), shown
+        assert re.search(r"^lz4 received +\d+\.\dx \(\S+ \w+ came as \S+ \w+\)$", shown, re.MULTILINE), shown
+        (row,) = person("port", "show", port, "--json").json
+        assert row["lz4"]["lz4-bursts"] >= 4 and row["lz4"]["lz4-raw-bytes"] > 2 * row["lz4"]["lz4-sent-bytes"]
+    assert "lz4" not in east("port", "show", "east:eth1").out
 
 
 def test_two_people_trust_each_other_and_nobody_else(two: tuple[Person, Person]) -> None:
