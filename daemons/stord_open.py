@@ -24,6 +24,8 @@ from storvirt.pool import format as f
 from storvirt.pool.assemble import Found, history, look, open_pool
 from storvirt.pool.files import create_core
 from storvirt.pool.pool import Pool, PoolError, Suspended
+from storvirt.pool.space import survives
+from storvirt.raid.layout import BY_NUMBER
 
 
 class Opened(NamedTuple):
@@ -178,18 +180,19 @@ def _within_tolerance(commit: f.Commit, members: _Members) -> None:
     the others, which could not come back."""
     there = {one.super_.member for one in members.found.values()}
     missing = [n for n, row in enumerate(commit.members) if row.state == f.IN and row.member not in there]
-    redundant = len(commit.members) > 1 and all(row.profile in (f.RAID1, f.RAID5) for row in commit.volumes)
-    survives = 1 if redundant and not _too_many(commit, set(missing)) else 0
-    if len(missing) > survives:
+    out = sum(row.state == f.OUT for row in commit.members)
+    tolerance = min((BY_NUMBER[row.profile].parity for row in commit.volumes), default=1)
+    promised = min(tolerance, len(commit.members) - 1)
+    if len(missing) > (0 if _too_many(commit, set(missing)) else promised):
         which = "; ".join(members.problems.values()) or f"number {', '.join(map(str, missing))} is not listed"
-        if not redundant:
-            much = "its volumes can do without no member"
-        elif len(missing) > 1:
-            much = "its volumes can do without one member"
-        else:
-            much = "its volumes can do without one member, and another one is out already"
+        much = f"its volumes can do without {_MEMBERS.get(promised, f'{promised} members')}"
+        if len(missing) <= promised:
+            much += f", and {'another one is' if out == 1 else f'{out} others are'} out already" if out else " at most"
         back = "them" if len(missing) > 1 else "it"
         raise PoolError(f"{which}; {much}: bring {back} back")
+
+
+_MEMBERS = {0: "no member", 1: "one member", 2: "two members", 3: "three members"}
 
 
 def _too_many(commit: f.Commit, missing: set[int]) -> bool:
@@ -198,8 +201,7 @@ def _too_many(commit: f.Commit, missing: set[int]) -> bool:
     gone = missing | {n for n, row in enumerate(commit.members) if row.state != f.IN}
     for row in commit.slabs:
         lost = {column.member for column in row.columns}
-        spare = len(row.columns) - 1 if row.profile == f.RAID1 else int(row.profile == f.RAID5)
-        if lost & missing and len(lost & gone) > spare:
+        if lost & missing and not survives(row, gone):
             return True
     return False
 

@@ -14,12 +14,10 @@ from daemons.stord_keeper import Keeper
 from daemons.stord_luns import address
 from storvirt.pool import format as f
 from storvirt.pool.membership import unfinished
-from storvirt.raid.layout import PROFILES
+from storvirt.raid.layout import BY_NUMBER
 
 if TYPE_CHECKING:
     from daemons.stord import Stord
-
-LEVELS = {profile.number: name for name, profile in PROFILES.items()}
 
 
 def _took_place(keeper: Keeper, path: str) -> int | None:
@@ -70,7 +68,10 @@ def volume_differs(row: f.VolumeRow, wanted: WantedVolume) -> list[str]:
             f"volume {row.name} has {row.size} bytes and can't shrink to {wanted.size}; it stays as it is:"
             " put its size back into the lab file, or make a smaller volume and copy"
         )
-    for what, now, then in (("RAID level", LEVELS[row.profile], wanted.raid), ("grain", row.grain, wanted.grain)):
+    for what, now, then in (
+        ("RAID level", BY_NUMBER[row.profile].name, wanted.raid),
+        ("grain", row.grain, wanted.grain),
+    ):
         if now != then:
             found.append(f"volume {row.name} has {what} {now}, which can't become {then}; it stays as it is")
     return found

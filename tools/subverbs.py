@@ -1,4 +1,4 @@
-"""Verbs with words of their own below them, such as `vfab pool list`; and sizes on the command line.
+"""Verbs with words of their own below them, such as `vfab pool list`; sizes and RAID levels on the command line.
 
 Knows: argparse. Refuses to know: what a word does.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from daemons.lab import sizes
 from storvirt.block import BLOCK
+from storvirt.raid.layout import LayoutError, profile_named
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -39,3 +40,11 @@ def size(text: str) -> int:
     if found is None or found < BLOCK or found % BLOCK:
         raise argparse.ArgumentTypeError(f"{text!r} is no size in whole 4 KiB; write it like 512MiB or 1GiB")
     return found
+
+
+def level(text: str) -> str:
+    """An argparse type: a RAID level's name."""
+    try:
+        return profile_named(text).name
+    except LayoutError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -19,7 +19,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """size, grain: bytes; raid: linear, raid0, raid1, raid5."""
+    """size, grain: bytes; raid: a level of storvirt.raid.layout."""
 
     name: str
     pool: str

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
 from storvirt.block import BLOCK
-from storvirt.raid.layout import MAX_GRAIN, MIN_GRAIN, PROFILES
+from storvirt.raid.layout import LEVELS, MAX_GRAIN, MIN_GRAIN, PROFILES, LayoutError, profile_named
 
 from . import sizes
-from .fields import LunName, PoolName, SocketPath, SocketText, VolumeName, one_of, wrong
-from .mistake import quoted
+from .fields import LunName, PoolName, SocketPath, SocketText, VolumeName, wrong
+from .mistake import did_you_mean, quoted
 
 MOST_MEMBERS = 64  # storvirt.pool.format.MAX_MEMBERS; a test holds them together
 LARGEST = 1 << 50
@@ -54,6 +54,14 @@ def _member(value: Any) -> str:
     return value
 
 
+def _level(value: Any) -> str:
+    try:
+        return profile_named(value if isinstance(value, str) else "").name
+    except LayoutError:
+        rule = f"give one of {LEVELS}"
+        raise wrong(f"{quoted(value)} is no RAID level", did_you_mean(str(value), PROFILES, rule)) from None
+
+
 def _nbd(value: Any) -> Any:
     if value is True:
         return {}
@@ -66,7 +74,10 @@ _SIZE_SCHEMA = {"anyOf": [{"type": "integer", "minimum": BLOCK}, {"type": "strin
 Size = Annotated[int, PlainValidator(_size), WithJsonSchema(_SIZE_SCHEMA)]
 Grain = Annotated[int, PlainValidator(_grain), WithJsonSchema(_SIZE_SCHEMA)]
 MemberPath = Annotated[str, PlainValidator(_member), WithJsonSchema({"type": "string", "minLength": 1})]
-Level = Annotated[str, *one_of(*PROFILES)]
+_LEVEL_SCHEMA = {
+    "anyOf": [{"enum": list(PROFILES)}, {"type": "string", "pattern": "^raid1c([3-9]|[1-5][0-9]|6[0-4])$"}]
+}
+Level = Annotated[str, PlainValidator(_level), WithJsonSchema(_LEVEL_SCHEMA)]
 
 
 class _Model(BaseModel):
@@ -95,7 +106,7 @@ class VolumeModel(_Model):
     """A volume: blocks that a LUN offers. It is thin: it takes space when it is written."""
 
     pool: PoolName = Field(description="the pool that it lies in")
-    raid: Level = Field(description="linear, raid0, raid1 (copies) or raid5 (parity)")
+    raid: Level = Field(description=f"RAID level: {LEVELS}")
     size: Size = Field(description="size that guests see; it can grow, which those see that connect anew")
     grain: Grain = Field(default=DEFAULT_GRAIN, description="unit of mapping, a power of two from 4KiB to 1MiB (32KiB)")
 

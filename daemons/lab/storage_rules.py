@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
-from storvirt.raid.layout import PROFILES, LayoutError, choose
+from storvirt.raid.layout import LayoutError, choose, profile_named
 
 from . import sizes
 from .mistake import At, Finding, did_you_mean, listed, quoted
@@ -92,7 +92,7 @@ def _volume(volume: Volume, pools: dict[str, Pool], gone: Gone) -> Iterator[Find
     if gone.has("pools", volume.pool):
         return  # the pool may have had more members
     try:
-        choose(PROFILES[volume.raid], len(pool.members), volume.grain)
+        choose(profile_named(volume.raid), len(pool.members), volume.grain)
     except LayoutError as error:
         what = f"pool {quoted(pool.name)} has too few members for this volume: {error}"
         yield Finding((*at, "raid"), what, "add members to the pool, or take another level")
@@ -121,7 +121,8 @@ def oddities(storage: Storage) -> Iterator[Finding]:
     """What may be meant but mostly is not: warnings."""
     for volume in storage.volumes.values():
         pool = storage.pools[volume.pool]
-        room = int(pool.size * len(pool.members) * choose(PROFILES[volume.raid], len(pool.members), volume.grain).kept)
+        layout = choose(profile_named(volume.raid), len(pool.members), volume.grain)
+        room = int(pool.size * len(pool.members) * layout.kept)
         if volume.size > room:
             what = f"volume {quoted(volume.name)} is larger than its pool ({sizes.about(room)} with {volume.raid})"
             fix = "volumes are thin, so this works until the pool is full; give the pool larger or more members"

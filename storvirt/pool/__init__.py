@@ -8,7 +8,13 @@ read-modify-write of a stripe, no write hole, and no difference between healthy 
 # Words
 - *Member*: a backing file. *Extent*: a piece of a member, of one size in the whole pool (4 MiB).
 - *Slab*: extents of different members with one RAID profile, cut from wherever space is free. A slab of profile (k
-  data, m parity or copies) is divided into *slots*; slot i lies at the same place in each of its extents.
+  data, m parity or copies) is divided into *slots*; slot i lies at the same place in each of its extents. Its columns
+  stand in one or several *groups*, each of which survives the loss of any p columns (`raid/layout.py` has the
+  levels). Which members a slab is cut from, and who gets which column, is `space.py`: those with most room; in turn, so
+  that each has its share of parity; neighbours in one group, so that a nested level's groups are of the same members
+  everywhere. raid4 is raid5 but for that: its parity lies on the member that has the parity of the raid4 slabs there
+  are. Where only few members have room left, slabs are narrower, and as redundant: so members of different sizes are
+  used up.
 - *Grain*: the unit of mapping (32 KiB by default). Its bytes are dealt over k columns of `ceil(grain / k)` bytes,
   rounded up to 512, and parity is computed over exactly these: a slot holds one whole stripe. `raid/layout.py`
   chooses the widest k whose padding stays under 5 %.
@@ -16,7 +22,8 @@ read-modify-write of a stripe, no write hole, and no difference between healthy 
   It is the birth generation of a grain and the time in every argument below.
 - *Map*: for each volume a tree of pages. A leaf entry says of one grain: slab, slot, birth, and the CRC32C of each
   4 KiB block, seeded with (volume, grain number, birth), so that a stale or misplaced block does not verify.
-- *Log*: records in segments (extents mirrored on one member more than the pool's volumes may lose). A record is
+- *Log*: records in segments (extents mirrored on one member more than the pool's volumes may lose; so are pages, and
+  what has fewer copies is written anew when such a volume is made, and after a rebuild: mirrors.py). A record is
   `header | payload | crc`; the crc covers pool, segment, sequence number and content. Kinds: BLOCKS (4 KiB blocks
   written by small requests, with payload), SWITCH (grain g is now at slot s, with its CRCs; no payload), ZERO (blocks
   or grains that are trimmed), FLUSHED (all records below n had been made durable; part of the next record, if any).
@@ -128,9 +135,10 @@ there is refused.
    volume would be lost with them) is not member trouble: the pool suspends, answers nothing, forgets nothing, and goes
    on when a write succeeds. An fsync that fails, for whatever reason, ends that member for good: the kernel may have
    dropped the pages, and the next fsync would lie. If all fail at once, the pool waits until it is opened again.
-13. A flipped or stale block: its CRC fails, the others of its stripe rebuild it, the grain is written to a new slot,
-   the event is counted by member and offset. If it can't be rebuilt, reading that block, and nothing else, is an I/O
-   error.
+13. A flipped or stale block: its CRC fails, the others of its group rebuild it, the grain is written to a new slot,
+   the event is counted by member and offset. Who lied is not guessed from parity: the way to compute the block that
+   verifies says it, for any p columns that are out or lie together (healing.py). If it can't be rebuilt, reading that
+   block, and nothing else, is an I/O error.
 14. A full pool: writes are refused before they are in the log; trims never are (room.py keeps space for them, for the
    log's full length and for a second copy of the map), so every checkpoint succeeds and room can always be made.
 """

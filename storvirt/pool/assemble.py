@@ -31,6 +31,11 @@ def extent_for(total: int) -> int:
     return extent
 
 
+def least_member(extent: int) -> int:
+    """Bytes that a member of a new pool has at least."""
+    return f.EXTENTS_AT + MIN_EXTENTS * extent
+
+
 def format_pool(
     members: Sequence[Member], *, name: str, pool_id: bytes, member_ids: Sequence[bytes], extent: int | None = None
 ) -> Pool:
@@ -41,7 +46,7 @@ def format_pool(
     size = extent or extent_for(total)
     if total // size > MOST_EXTENTS:
         raise PoolError(f"{total} bytes in extents of {size} are more than {MOST_EXTENTS} of them; take larger ones")
-    least = f.EXTENTS_AT + MIN_EXTENTS * size
+    least = least_member(size)
     for member in members:
         if member.size < least:
             raise PoolError(f"member {member.name} has {member.size} bytes; with extents of {size} it needs {least}")

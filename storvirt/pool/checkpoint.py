@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from storvirt.pool import format as f
+from storvirt.pool.mirrors import is_thin
 from storvirt.raid.kernels import crc32c
 
 if TYPE_CHECKING:
@@ -153,12 +154,12 @@ class Checkpoints:
         self._dead += numbers
 
     def _empty_slabs(self) -> list[int]:
-        """Slabs without a slot in use, but for one of each kind."""
+        """Slabs without a slot in use, but for one of each kind that has all its copies."""
         empty, kept = [], set()
         for slab in self._pool.engine.all_slabs():
             kind = (slab.use, slab.profile, slab.grain)
             if slab.use != f.LOG and slab.used == 0 and self._pool.is_recorded(slab.number):
-                if kind in kept:
+                if kind in kept or is_thin(self._pool, slab):
                     empty.append(slab.number)
                 kept.add(kind)
         return empty

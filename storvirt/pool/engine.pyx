@@ -410,7 +410,7 @@ cdef class Engine(Reader):
                 failed = slab.rewrite(slot, content)
                 if failed:
                     self.host.write_failed(slab, failed, slab.error)
-            elif slab.unreadable(slot) <= slab.redundant:
+            elif slab.survives(slab.unreadable(slot)):
                 return False
         if not slab.mark(slot):
             return False
@@ -430,7 +430,7 @@ cdef class Engine(Reader):
             return True
         for i in range(disk.blocks):
             offset = i * BLOCK_BYTES
-            if self._block(slab, slot, offset, seed, crcs[i], content + offset) < -1:
+            if self._block(slab, slot, offset, seed, crcs[i], content + offset) is None:
                 # A block that is to read as an error has the complement of its CRC (_write_grain).
                 if slab.read_without(slot, offset, BLOCK_BYTES, content + offset, self.scratch, 0) != 0:
                     return False

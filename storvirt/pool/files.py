@@ -119,7 +119,7 @@ class Pool:
         return [row.name for row in self.core.volume_rows.values()]
 
     def create_volume(self, name: str, size: int, raid: str = "raid5", grain: int = 32768) -> OpenVolume:
-        """A thin volume of `size` bytes (a multiple of 4096). raid: linear, raid0, raid1, raid5. grain: bytes."""
+        """A thin volume of `size` bytes (a multiple of 4096). raid: a level of storvirt.raid.layout. grain: bytes."""
         self._must_write()
         self.core.create_volume(name, size, raid, grain)
         return self.volume(name)

@@ -137,8 +137,10 @@ def hint_for(name: str) -> str:
 
 # What a slab is for
 DATA, META, LOG = 1, 2, 3
-# RAID profiles
+# RAID profiles: numbers of storvirt/raid/layout.py, which has all of them (64 + n: raid1 with n copies). Programs that
+# know the first four only refuse a pool with others, as they would with an unknown incompatible feature.
 LINEAR, RAID0, RAID1, RAID5 = 1, 2, 3, 4
+RAID6, RAID7, RAID10, RAID4, RAID50, RAID60 = 5, 6, 7, 8, 9, 10
 
 
 class Column(NamedTuple):

@@ -15,7 +15,7 @@ from storvirt.backing.errors import NO_SPACE
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
-from storvirt.pool import report, room
+from storvirt.pool import mirrors, report, room
 from storvirt.pool.checkpoint import Checkpoints
 from storvirt.pool.engine import Engine
 from storvirt.pool.errors import Busy as Busy
@@ -29,7 +29,7 @@ from storvirt.pool.slab import Slab
 from storvirt.pool.space import NoSpace, Space
 from storvirt.pool.tables import MOST_BYTES
 from storvirt.raid.kernels import crc32c
-from storvirt.raid.layout import PROFILES, LayoutError, choose
+from storvirt.raid.layout import LayoutError, choose, profile_named
 from storvirt.volume.map import PAGE, VolumeMap, levels_for
 
 SKIP = 1 << 40  # sequence numbers left out at every opening: more than a log can hold
@@ -87,12 +87,8 @@ class Pool(Members):
 
     @property
     def copies(self) -> int:
-        """Of metadata and log: one more than the most tolerant volume may lose, two where there are two members."""
-        tolerance = max((self.tolerance_of(row) for row in self.volume_rows.values()), default=1)
-        return max(tolerance + 1, 2)
-
-    def tolerance_of(self, row: f.VolumeRow) -> int:
-        return {f.RAID1: 1, f.RAID5: 1}.get(row.profile, 0)
+        """Of metadata and log."""
+        return mirrors.copies(self)
 
     # --- what the engine asks for
 
@@ -107,7 +103,14 @@ class Pool(Members):
             if slab is not None:
                 return slab
             try:
-                cut = self.space.cut(engine.free_number(), row.profile, row.grain, self.rows, room.reserve(self))
+                cut = self.space.cut(
+                    engine.free_number(),
+                    row.profile,
+                    row.grain,
+                    self.rows,
+                    room.reserve(self),
+                    self._slab_rows.values(),
+                )
             except NoSpace:
                 engine.tight = True
             else:
@@ -119,12 +122,6 @@ class Pool(Members):
             self.pause("space that was freed is not free yet")
             self.checkpoint()
         raise room.full(self)
-
-    def _cut_mirror(self, use: int) -> f.SlabRow:
-        try:
-            return self.space.cut_mirror(self.engine.free_number(), use, self.rows, self.copies)
-        except NoSpace:
-            raise room.full(self) from None
 
     def _recorded(self, row: f.SlabRow) -> Slab:
         """The slab is in use when every member has the record of it: nothing may lie where no record leads."""
@@ -142,7 +139,7 @@ class Pool(Members):
         """The log goes on in a new segment; the one before ends where it is. Raises Suspended, BlockError."""
         if len(self.segments) > room.most_segments(self) + 1:
             self.pause("its log is full")
-        row = self._cut_mirror(f.LOG)
+        row = mirrors.cut(self, f.LOG)
         if self.segments and not self.segments[-1].end:
             # Some member may have the record of this end from now on: nothing may follow there, whatever happens.
             self.segments[-1] = self.segments[-1]._replace(end=max(self.engine.segment_end, 1))
@@ -172,9 +169,9 @@ class Pool(Members):
         gone = {number for number, row in enumerate(self.rows) if row.state != f.IN}
         for slab in self.engine.all_slabs():
             if slab.use == f.LOG or (slab.used and (slab.use == f.META or slab.redundant)):
-                missing = sum(place[0] in gone for place in slab.places)
-                more = sum(place[0] in lost - gone for place in slab.places)
-                if more and missing <= slab.redundant < missing + more:
+                missing = sum(1 << column for column, place in enumerate(slab.places) if place[0] in gone)
+                more = sum(1 << column for column, place in enumerate(slab.places) if place[0] in lost - gone)
+                if slab.survives(missing) and not slab.survives(missing | more):
                     return False
         return True
 
@@ -234,7 +231,8 @@ class Pool(Members):
 
     def page_slab(self) -> Slab:
         """Where a page of the map goes. Raises Suspended, BlockError."""
-        return self.shelf.choose(f.META, 0, PAGE) or self._recorded(self._cut_mirror(f.META))
+        width = mirrors.possible(self)
+        return self.shelf.choose(f.META, width, PAGE) or self._recorded(mirrors.cut(self, f.META))
 
     def is_recorded(self, number: int) -> bool:
         """Whether the next commit record has this slab."""
@@ -270,8 +268,6 @@ class Pool(Members):
 
     def create_volume(self, name: str, size: int, raid: str = "raid5", grain: int = 32768) -> f.VolumeRow:
         """A thin volume. size: bytes, a multiple of 4096. Raises PoolError."""
-        if raid not in PROFILES:
-            raise PoolError(f"there is no RAID level {raid!r}; there are: {', '.join(PROFILES)}")
         if any(row.name == name for row in self.volume_rows.values()):
             raise PoolError(f"pool {self.name} has a volume {name!r} already")
         if not name or len(name.encode()) > 64:
@@ -280,15 +276,17 @@ class Pool(Members):
             raise PoolError(f"a volume's size is a multiple of 4096 bytes, at most {MOST_BYTES}; {size} is not")
         usable = sum(row.state == f.IN for row in self.rows)
         try:
-            choose(PROFILES[raid], usable, grain, extent=self.extent)
+            profile = profile_named(raid)
+            choose(profile, usable, grain, self.extent)
         except LayoutError as error:
             raise PoolError(f"pool {self.name}: {error}") from None
         levels = levels_for(size, grain)
-        row = f.VolumeRow(self.next_volume, name, size, grain, PROFILES[raid].number, levels, f.NO_PAGE)
+        row = f.VolumeRow(self.next_volume, name, size, grain, profile.number, levels, f.NO_PAGE)
         self.next_volume += 1
         self.volume_rows[row.volume] = row
         self.add_volume_map(row)
         try:
+            self._strengthen()
             self.write_commit()
             self.sync_members()
         except BaseException:
@@ -296,6 +294,17 @@ class Pool(Members):
             self.engine.remove_disk(row.volume)
             raise
         return row
+
+    def _strengthen(self) -> None:
+        """Log and pages are as redundant as the volumes of the table ask for. Raises PoolError, Suspended."""
+        with self.here():
+            try:
+                for _ in mirrors.strengthen(self):
+                    pass
+            except BlockError as error:
+                raise PoolError(
+                    f"pool {self.name} can't keep {self.copies} copies of its map: {error.strerror}"
+                ) from None
 
     def disk(self, name: str) -> Disk:
         """Raises PoolError."""

@@ -52,4 +52,6 @@ cdef class Reader:
     cdef bint _verifies(self, const uint8_t *data, uint32_t seed, const uint32_t *crcs, uint32_t count) noexcept
     cdef int _reconstruct(self, Disk disk, Slab slab, uint32_t slot, uint64_t grain, uint32_t first, uint32_t count,
                           uint32_t seed, const uint32_t *crcs, uint8_t *to) except -1
-    cdef int _block(self, Slab slab, uint32_t slot, uint32_t offset, uint32_t seed, uint32_t crc, uint8_t *to) noexcept
+    cdef object _block(self, Slab slab, uint32_t slot, uint32_t offset, uint32_t seed, uint32_t crc, uint8_t *to)
+    cdef bint _is_block(self, Slab slab, uint32_t slot, uint32_t offset, uint32_t seed, uint32_t crc, uint8_t *to,
+                        uint64_t without) noexcept

@@ -15,6 +15,7 @@ from storvirt.raid.kernels cimport crc32c
 from storvirt.volume.map cimport VolumeMap, entry_crcs, entry_t
 
 from storvirt.block import BlockError, Extent
+from storvirt.pool.healing import suspects
 
 
 cdef class Disk:
@@ -260,40 +261,42 @@ cdef class Reader:
     cdef int _reconstruct(self, Disk disk, Slab slab, uint32_t slot, uint64_t grain, uint32_t first, uint32_t count,
                           uint32_t seed, const uint32_t *crcs, uint8_t *to) except -1:
         cdef uint32_t i, offset
-        cdef int column
         self._buffers(disk)
         for i in range(count):
             offset = (first + i) * BLOCK_BYTES
-            column = self._block(slab, slot, offset, seed, crcs[i], to)
-            if column < -1:
+            wrong = self._block(slab, slot, offset, seed, crcs[i], to)
+            if wrong is None:
                 self.counts["unhealed"] += 1
                 self.host.counted("unhealed", slab, -1)
                 raise BlockError(EIO, f"block {grain * disk.blocks + first + i} of volume {disk.row.name} is damaged and "
                                  f"can't be reconstructed (slab {slab.number}, slot {slot})")
-            if column >= 0:
+            if wrong:
                 self.counts["healed"] += 1
                 self.to_heal.add((disk.number, grain))
-                self.host.counted("healed", slab, column)
+                for column in range(slab.width):
+                    if wrong >> column & 1:
+                        self.host.counted("healed", slab, column)
             elif slab.missing:
                 self.counts["degraded-reads"] += 1
             to += BLOCK_BYTES
         return 0
 
-    cdef int _block(self, Slab slab, uint32_t slot, uint32_t offset, uint32_t seed, uint32_t crc, uint8_t *to) noexcept:
-        """One block with the missing columns reconstructed, then without each column that is there.
+    cdef object _block(self, Slab slab, uint32_t slot, uint32_t offset, uint32_t seed, uint32_t crc, uint8_t *to):
+        """One block with the missing columns reconstructed, then without those that may be wrong.
 
-        Returns the column that was wrong, -1 if none was, -2 if no way leads to the block.
+        Returns a bit for each column that was wrong, 0 if none was, None if no way leads to the block.
         """
-        cdef uint64_t without
-        cdef int column
-        for column in range(-1, slab.width):
-            without = 0 if column < 0 else <uint64_t>1 << column
-            if slab.copies and column >= 0:
-                without |= without - 1       # not the copies before it either: they were tried
-            if (slab.read_without(slot, offset, BLOCK_BYTES, to, self.scratch, without) == 0
-                    and crc32c(seed, to, BLOCK_BYTES) == crc):
-                return column
-        return -2
+        if self._is_block(slab, slot, offset, seed, crc, to, 0):
+            return 0
+        for wrong in suspects(slab, offset, BLOCK_BYTES):
+            if self._is_block(slab, slot, offset, seed, crc, to, wrong):
+                return wrong
+        return None
+
+    cdef bint _is_block(self, Slab slab, uint32_t slot, uint32_t offset, uint32_t seed, uint32_t crc, uint8_t *to,
+                        uint64_t without) noexcept:
+        return (slab.read_without(slot, offset, BLOCK_BYTES, to, self.scratch, without) == 0
+                and crc32c(seed, to, BLOCK_BYTES) == crc)
 
     def extents(self, Disk disk, uint64_t offset, uint64_t length):
         """block.Extent runs of a range, in blocks: what was written is data, what was not, or was trimmed, is a hole."""

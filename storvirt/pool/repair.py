@@ -15,6 +15,7 @@ from storvirt.backing.errors import reason
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
+from storvirt.pool import mirrors
 from storvirt.pool.membership import add_member, set_successor
 from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.reader import Disk
@@ -89,6 +90,7 @@ class Replace:
             finally:
                 self._give_up(group)
             yield True
+        yield from self._strengthen()
         self._retire()
 
     def _give_up(self, group: list[Slab]) -> None:
@@ -100,14 +102,17 @@ class Replace:
 
     def _empty_log(self) -> Iterator[bool]:
         """Segments of the log on the old member are not rebuilt: their content moves to grains, they are given up."""
-        pool = self.pool
-        pool.engine.commit()
-        pool.new_segment()
-        for row in pool.segments[:-1]:
-            for volume, grain in pool.engine.live_in(row.slab):
-                pool.engine.destage(pool.engine.disks[volume], grain)
+        for _ in mirrors.empty_log(self.pool):
+            yield True
+        self.pool.checkpoint()
+
+    def _strengthen(self) -> Iterator[bool]:
+        """Pages and log get the copies that they were cut without while members were missing."""
+        try:
+            for _ in mirrors.strengthen(self.pool):
                 yield True
-        pool.checkpoint()
+        except BlockError as error:
+            self.pool.events.append(f"pages and log stay with fewer copies: {error}")
 
     def _begin(self, slab: Slab) -> None:
         column = next(i for i, place in enumerate(slab.places) if place[0] == self.old)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from storvirt.pool import format as f
-from storvirt.raid.layout import PROFILES
+from storvirt.raid.layout import BY_NUMBER
 
 if TYPE_CHECKING:
     from storvirt.pool.pool import Pool
@@ -29,14 +29,10 @@ def status(pool: Pool) -> dict[str, Any]:
             for number, row in enumerate(pool.rows)
         ],
         "volumes": [
-            {"name": row.name, "size": row.size, "grain": row.grain, "raid": _profile_name(row.profile)}
+            {"name": row.name, "size": row.size, "grain": row.grain, "raid": BY_NUMBER[row.profile].name}
             for row in pool.volume_rows.values()
         ],
         "log": {"segments": len(pool.segments), "blocks": len(pool.engine.index)},
         "counts": dict(pool.engine.counts),
         "events": list(pool.events[-20:]),
     }
-
-
-def _profile_name(number: int) -> str:
-    return next(name for name, profile in PROFILES.items() if profile.number == number)

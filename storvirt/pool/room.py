@@ -14,6 +14,7 @@ written to new space), and one more to write through what overwrites other conte
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -46,25 +47,37 @@ def log_limit(pool: Pool) -> int:
 
     What data must leave free for it is a twentieth of a large pool.
     """
-    smallest = min((row.size for row in pool.rows if row.state == f.IN), default=0)
-    extents = (smallest - f.EXTENTS_AT) // pool.extent
+    return _log_limit(pool.rows, pool.extent)
+
+
+def _log_limit(rows: Sequence[f.MemberRow], extent: int) -> int:
+    smallest = min((row.size for row in rows if row.state == f.IN), default=0)
+    extents = (smallest - f.EXTENTS_AT) // extent
     return max(1, min(FEW_SEGMENTS, extents // 8), min(LOG_SEGMENTS, extents // 32))
 
 
 def most_segments(pool: Pool) -> int:
     """The log may pass its limit by half, however much is written at once."""
-    limit = log_limit(pool)
+    return _passed(log_limit(pool))
+
+
+def _passed(limit: int) -> int:
     return limit + max(1, limit // 2)
 
 
 def reserve(pool: Pool) -> int:
     """Extents that data must leave free on each member; one less for what was accepted before (engine.moving)."""
-    usable = sum(row.state == f.IN for row in pool.rows)
-    extents = sum((row.size - f.EXTENTS_AT) // pool.extent for row in pool.rows if row.state == f.IN)
-    pages = 1 + extents // DATA_FOR_PAGES - sum(slab.use == f.META for slab in pool.engine.all_slabs())
-    segments = most_segments(pool) + 2 - len(pool.segments)
-    mirrored = (max(pages, 0) + max(segments, 1)) * min(pool.copies, usable)
-    return -(-mirrored // max(usable, 1)) + (0 if pool.engine.moving else 1)
+    pages = sum(slab.use == f.META for slab in pool.engine.all_slabs())
+    free = kept_free(pool.rows, pool.extent, pool.copies, pages, len(pool.segments))
+    return free + (0 if pool.engine.moving else 1)
+
+
+def kept_free(rows: Sequence[f.MemberRow], extent: int, copies: int, pages: int = 0, segments: int = 0) -> int:
+    """Extents of each member that are for log and map; pages, segments: slabs of them that there are."""
+    usable = sum(row.state == f.IN for row in rows)
+    extents = sum((row.size - f.EXTENTS_AT) // extent for row in rows if row.state == f.IN)
+    more = max(1 + extents // DATA_FOR_PAGES - pages, 0) + max(_passed(_log_limit(rows, extent)) + 2 - segments, 1)
+    return -(-more * min(copies, usable) // max(usable, 1))
 
 
 def make_room(pool: Pool) -> None:

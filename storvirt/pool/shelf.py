@@ -15,7 +15,7 @@ from storvirt.pool.engine import Engine
 from storvirt.pool.format import DATA
 from storvirt.pool.slab import Slab
 
-Kind = tuple[int, int, int]  # use, profile, grain
+Kind = tuple[int, int, int]  # use, profile (of pages: copies), grain
 
 
 class Shelf:
@@ -29,7 +29,7 @@ class Shelf:
     def choose(self, use: int, profile: int, grain: int, beyond: int = 0) -> Slab | None:
         """The slab to fill; None where not more than `beyond` slots are free in all slabs of the kind together.
 
-        profile: of data; pages lie on any slab of pages.
+        profile: of data; of pages the least number of copies, whatever the slab is.
         """
         kind = (use, profile, grain)
         order = self._sorted(kind)
@@ -61,7 +61,8 @@ class Shelf:
 
 def _is(slab: Slab, kind: Kind) -> bool:
     use, profile, grain = kind
-    return slab.use == use and slab.grain == grain and (use != DATA or slab.profile == profile)
+    fits = slab.profile == profile if use == DATA else slab.width >= profile
+    return slab.use == use and slab.grain == grain and fits
 
 
 def _rank(slab: Slab) -> tuple[int, int, int]:

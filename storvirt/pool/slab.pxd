@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from storvirt.backing.member cimport Member
+from storvirt.raid.stripe cimport stripe_t
 
 cdef enum:
     MOST_COLUMNS = 64
@@ -20,8 +21,7 @@ cdef class Slab:
     cdef list _members                  # Member by column, None where it is out
     cdef uint64_t _offsets[MOST_COLUMNS]
     cdef readonly uint64_t missing      # bit per column that can't be read or written
-    cdef readonly bint copies           # every column holds the whole grain
-    cdef readonly int redundant         # columns that may be lost, of all
+    cdef stripe_t stripe                # how a grain lies on the columns
     cdef uint64_t *_bitmap
     cdef uint32_t _hint
     cdef Member _target                 # the new home of a column that is being rebuilt
@@ -35,8 +35,7 @@ cdef class Slab:
     cdef bint mark(self, uint32_t slot) except -1
     cdef uint64_t write(self, uint32_t slot, const uint8_t *grain, uint8_t *scratch) noexcept
     cdef int _write_column(self, uint32_t slot, int column, const uint8_t *data) noexcept
-    cdef void _expected(self, int column, const uint8_t *grain, uint8_t *to) noexcept
-    cdef void _dealt(self, int column, const uint8_t *grain, uint8_t *to) noexcept
+    cdef int _shape(self, profile) except -1
     cdef void _failed_with(self, int error) noexcept
     cdef int append(self, int copy, uint32_t at, const uint8_t *data, uint32_t length) noexcept
     # wait False: EAGAIN instead of waiting for a device.

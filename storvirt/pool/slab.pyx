@@ -1,24 +1,25 @@
 """A slab: extents of several members with one RAID profile, divided into slots of one grain each.
 
-Knows: columns, parity, copies, free slots. Refuses to know: what a grain belongs to, checksums, when to give up on a member.
+Knows: columns, groups, parity, copies, free slots. Refuses to know: what a grain belongs to, checksums, when to give up on
+a member.
 
-A slot's columns lie at the same place in each extent. Data columns come first, then copies (raid1) or parity (raid5).
+A slot's columns lie at the same place in each extent. Data columns come first, then copies or parity (raid/layout.py).
 """
 
 from libc.errno cimport EDQUOT, EIO, ENOSPC
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from storvirt.backing.member cimport Member
-from storvirt.pool.format import EXTENTS_AT, RAID1, RAID5
-from storvirt.raid.kernels cimport xor_into
+from storvirt.raid.field cimport gf_add
+from storvirt.raid.stripe cimport (
+    STRIPE_MOST, stripe_group, stripe_sources, stripe_spare, stripe_split, stripe_t,
+)
 
-cdef enum:
-    _RAID1 = 3
-    _RAID5 = 4
+from storvirt.pool.format import EXTENTS_AT
+from storvirt.raid.layout import BY_NUMBER
 
-assert RAID1 == _RAID1 and RAID5 == _RAID5
 cdef uint64_t _EXTENTS_AT = EXTENTS_AT
 
 
@@ -40,8 +41,7 @@ cdef class Slab:
         self.places = row.columns
         self._members = [members[member] for member, _ in row.columns]
         self.missing = 0
-        self.copies = self.profile == _RAID1
-        self.redundant = self.width - 1 if self.copies else self.profile == _RAID5
+        self._shape(BY_NUMBER[row.profile])
         self.rebuilding = -1
         self.changes = Changes()
         for i in range(self.width):
@@ -55,11 +55,42 @@ cdef class Slab:
     def __dealloc__(self):
         free(self._bitmap)
 
+    cdef int _shape(self, profile) except -1:
+        """Its stripe, of which the row names the width only; nothing but copies can stand in groups of one data column."""
+        cdef int m = self.width - self.data, groups = max(m // profile.parity, 1) if profile.nested else 1
+        self.stripe.k, self.stripe.m, self.stripe.grain, self.stripe.column = self.data, m, self.grain, self.column
+        self.stripe.d, self.stripe.p = self.data // groups, m // groups
+        if self.stripe.d * groups != self.data or self.stripe.p * groups != m or (self.stripe.d > 1 and self.stripe.p > 3):
+            raise ValueError(f"slab {self.number} has {self.width} columns, {self.data} of them data")
+        return 0
+
     @property
     def tolerance(self):
-        """How many more columns may be lost."""
-        lost = bin(self.missing).count("1")
-        return self.redundant - lost
+        """How many more columns may be lost, whichever they are; negative where too many are lost."""
+        return stripe_spare(&self.stripe, self.missing)
+
+    @property
+    def copies(self):
+        """Whether redundant columns are copies of data columns."""
+        return self.stripe.d == 1
+
+    @property
+    def redundant(self):
+        """How many columns may be lost, of all, whichever they are."""
+        return self.stripe.p
+
+    def survives(self, uint64_t lost):
+        """Whether grains can be read without these columns (a bit each)."""
+        return stripe_spare(&self.stripe, lost) >= 0
+
+    def group(self, int column):
+        """The columns that stand together with this one (a bit each): any `redundant` of them may be lost."""
+        cdef int group = stripe_group(&self.stripe, column), i
+        return sum([1 << i for i in range(self.width) if stripe_group(&self.stripe, i) == group])
+
+    def touched(self, uint32_t offset, uint32_t length):
+        """The data columns that hold these bytes of a grain (a bit each)."""
+        return sum([1 << i for i in range(offset // self.column, (offset + length - 1) // self.column + 1)])
 
     @property
     def free_slots(self):
@@ -120,10 +151,9 @@ cdef class Slab:
 
     def write_page(self, uint32_t slot, const uint8_t[::1] page not None):
         """Write a slot; returns a bit for each column that failed, and `last_error` is its errno."""
-        cdef bytearray scratch = bytearray(2 * self.column)
         if page.shape[0] != self.grain:
             raise ValueError(f"a slot of slab {self.number} has {self.grain} bytes, not {page.shape[0]}")
-        return self.write(slot, &page[0], scratch)
+        return self.rewrite(slot, page)
 
     def column_bytes(self, uint32_t slot, int column):
         """What a column holds, or None if it can't be read."""
@@ -179,53 +209,37 @@ cdef class Slab:
 
     def write_target(self, uint32_t slot, const uint8_t[::1] content not None):
         """Write the column that is being rebuilt, of one slot whose whole content is given; see `target_error`."""
-        cdef bytearray buffer = bytearray(self.column)
-        cdef uint8_t *b = buffer
-        self._expected(self.rebuilding, &content[0], b)
-        self.target_error = (self._target.write_at(b, self.column, self._target_offset + <uint64_t>slot * self.column)
+        cdef bytearray scratch = bytearray((1 + self.stripe.m) * self.column)
+        cdef const uint8_t *columns[STRIPE_MOST]
+        stripe_split(&self.stripe, &content[0], scratch, columns)
+        self.target_error = (self._target.write_at(columns[self.rebuilding], self.column,
+                                                   self._target_offset + <uint64_t>slot * self.column)
                              or self.target_error)
 
     def differing(self, uint32_t slot, const uint8_t[::1] content not None):
         """A bit for each column that is there and does not hold what it should, by the slot's whole content."""
-        cdef bytearray buffer = bytearray(2 * self.column)
-        cdef uint8_t *b = buffer
+        cdef bytearray scratch = bytearray((1 + self.stripe.m) * self.column), buffer = bytearray(self.column)
+        cdef const uint8_t *columns[STRIPE_MOST]
+        cdef uint8_t *found = buffer
         cdef uint64_t wrong = 0
         cdef int column
+        stripe_split(&self.stripe, &content[0], scratch, columns)
         for column in range(self.width):
             if self.missing >> column & 1:
                 continue
-            self._expected(column, &content[0], b)
-            if (self.read_column(slot, column, 0, self.column, b + self.column, True)
-                    or memcmp(b, b + self.column, self.column)):
+            if (self.read_column(slot, column, 0, self.column, found, True)
+                    or memcmp(columns[column], found, self.column)):
                 wrong |= <uint64_t>1 << column
         return wrong
 
     def rewrite(self, uint32_t slot, const uint8_t[::1] content not None):
         """Write a slot that was written before again; returns a bit for each column that failed."""
-        cdef bytearray grain = bytearray(self.data * self.column), scratch = bytearray(2 * self.column)
-        grain[: self.grain] = content
-        return self.write(slot, grain, scratch)
+        cdef bytearray scratch = bytearray((1 + self.stripe.m) * self.column)
+        return self.write(slot, &content[0], scratch)
 
     def unreadable(self, uint32_t slot):
-        """How many columns of a slot can't be read."""
-        return sum(self.column_bytes(slot, column) is None for column in range(self.width))
-
-    cdef void _expected(self, int column, const uint8_t *grain, uint8_t *to) noexcept:
-        """What a column holds of a grain."""
-        cdef int i
-        memset(to, 0, self.column)
-        if column < self.data or self.profile != _RAID5:
-            self._dealt(0 if column >= self.data else column, grain, to)
-            return
-        for i in range(self.data):
-            self._dealt(i, grain, to)
-
-    cdef void _dealt(self, int column, const uint8_t *grain, uint8_t *to) noexcept:
-        """XOR a data column of a grain into `to`; what the grain does not reach is padding."""
-        cdef uint32_t start = <uint32_t>column * self.column, length
-        if start < self.grain:
-            length = min(self.column, self.grain - start)    # a multiple of 512: grains and columns are
-            xor_into(to, grain + start, length)
+        """A bit for each column of a slot that can't be read."""
+        return sum([1 << column for column in range(self.width) if self.column_bytes(slot, column) is None])
 
     # --- columns
 
@@ -250,30 +264,15 @@ cdef class Slab:
     cdef uint64_t write(self, uint32_t slot, const uint8_t *grain, uint8_t *scratch) noexcept:
         """Write a whole grain; returns a bit for each column that failed (`error` has the errno).
 
-        scratch: 2 * column bytes.
+        scratch: (1 + redundant columns) * column bytes.
         """
+        cdef const uint8_t *columns[STRIPE_MOST]
         cdef uint64_t failed = 0
-        cdef uint32_t start
-        cdef const uint8_t *data
-        cdef uint8_t *parity = scratch + self.column
         cdef int i
         self.error = 0
-        if self.profile == _RAID5:
-            memset(parity, 0, self.column)
-        for i in range(self.data):
-            start = <uint32_t>i * self.column
-            data = grain + start
-            if start + self.column > self.grain:     # the last column, padded
-                memset(scratch, 0, self.column)
-                if start < self.grain:
-                    memcpy(scratch, data, self.grain - start)
-                data = scratch
-            if self.profile == _RAID5:
-                xor_into(parity, data, self.column)
-            if self._write_column(slot, i, data):
-                failed |= <uint64_t>1 << i
-        for i in range(self.data, self.width):
-            if self._write_column(slot, i, parity if self.profile == _RAID5 else data):
+        stripe_split(&self.stripe, grain, scratch, columns)
+        for i in range(self.width):
+            if self._write_column(slot, i, columns[i]):
                 failed |= <uint64_t>1 << i
         return failed
 
@@ -311,6 +310,8 @@ cdef class Slab:
         """Have fetched what a read of these bytes needs and is not in memory; whether there is any."""
         cdef bint cold = False
         cdef uint32_t inside, piece
+        cdef uint8_t sources[STRIPE_MOST]
+        cdef uint8_t constants[STRIPE_MOST]
         cdef int column, i
         while length:
             column = offset // self.column
@@ -319,10 +320,8 @@ cdef class Slab:
             if not self.missing >> column & 1:
                 cold |= self.fetch_column(slot, column, inside, piece)
             else:
-                for i in range(self.width):
-                    cold |= self.fetch_column(slot, i, inside, piece)
-                    if self.copies and not self.missing >> i & 1:
-                        break    # this copy is the one that is read
+                for i in range(stripe_sources(&self.stripe, column, self.missing, sources, constants)):
+                    cold |= self.fetch_column(slot, sources[i], inside, piece)
             offset += piece
             length -= piece
         return cold
@@ -330,22 +329,28 @@ cdef class Slab:
     cdef int rebuild_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to,
                             uint8_t *scratch, uint64_t without) noexcept:
         """A piece of a column from the others, columns in `without` not used. scratch: length bytes."""
-        cdef int i
-        without |= self.missing | (<uint64_t>1 << column)
-        if self.profile == _RAID1:
-            for i in range(self.width):
-                if not without >> i & 1 and not self.read_column(slot, i, offset, length, to, True):
+        cdef uint8_t sources[STRIPE_MOST]
+        cdef uint8_t constants[STRIPE_MOST]
+        cdef int count, i
+        without |= self.missing
+        while True:
+            count = stripe_sources(&self.stripe, column, without, sources, constants)
+            if count == 0:
+                return EIO
+            if count == 1 and constants[0] == 1:    # a copy
+                if not self.read_column(slot, sources[0], offset, length, to, True):
                     return 0
-            return EIO
-        if self.profile != _RAID5 or without & ~(<uint64_t>1 << column):
-            return EIO
-        memset(to, 0, length)
-        for i in range(self.width):
-            if i != column:
-                if self.read_column(slot, i, offset, length, scratch, True):
-                    return EIO
-                xor_into(to, scratch, length)
-        return 0
+                without |= <uint64_t>1 << sources[0]
+                continue
+            for i in range(count):
+                if self.read_column(slot, sources[i], offset, length, scratch, True):
+                    without |= <uint64_t>1 << sources[i]    # the others may do
+                    break
+                if i == 0:
+                    memset(to, 0, length)
+                gf_add(to, scratch, constants[i], length)
+            else:
+                return 0
 
     cdef int read(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to, bint wait) noexcept:
         """Bytes of a grain as they lie in the data columns; an errno when a column is missing or fails."""
@@ -366,7 +371,7 @@ cdef class Slab:
 
     cdef int read_without(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to, uint8_t *scratch,
                           uint64_t without) noexcept:
-        """The same with the columns in `without` reconstructed. For raid1 a column is a copy."""
+        """The same with the columns in `without` reconstructed."""
         cdef int column, error
         cdef uint32_t inside, piece
         while length:

@@ -6,8 +6,8 @@ Knows: what every table promises to those that index by it. Refuses to know: mem
 from __future__ import annotations
 
 from storvirt.pool import format as f
-from storvirt.pool.space import BY_NUMBER
-from storvirt.raid.layout import Layout, LayoutError
+from storvirt.pool.space import layout_of
+from storvirt.raid.layout import BY_NUMBER, LayoutError
 from storvirt.volume.map import PAGE, levels_for
 
 STATES = frozenset({f.IN, f.OUT, f.SPARE, f.REMOVED})
@@ -53,7 +53,7 @@ def _slab(row: f.SlabRow, members: tuple[f.MemberRow, ...], extent: int) -> None
         raise f.FormatError(f"{where} has slots or columns that do not fit its use")
     if row.use == f.DATA:
         try:
-            Layout.of(BY_NUMBER[row.profile], row.data, len(row.columns) - row.data, row.grain, extent)
+            layout_of(row, extent)
         except LayoutError as error:
             raise f.FormatError(f"{where}: {error}") from None
     if len({column.member for column in row.columns}) != len(row.columns):

@@ -1,12 +1,32 @@
 """How one grain lies on the columns of a slot: pure arithmetic, frozen values.
 
-Knows: profiles, widths, padding, which bytes of a grain lie where in which extent, what may be lost.
+Knows: profiles, widths, groups, padding, which bytes of a grain lie where in which extent, what may be lost.
 Refuses to know: members, files, bytes themselves, checksums.
 
-A grain's bytes are dealt over k *columns* in order: column c holds bytes [c * column, (c + 1) * column), the last one
-padded with zeros. m more columns hold copies (raid1) or parity (raid5). A column is ceil(grain / k) bytes, rounded up
-to sectors of 512, so k is free and padding is the price; `choose` takes the widest k that wastes under 5 %. Parity
-stands in the last columns of every slot: who cuts a slab deals its members differently from slab to slab.
+A grain's bytes are dealt over k *data columns* in order: column c holds bytes [c * column, (c + 1) * column), the last
+one padded with zeros. m more columns hold copies or parity. A column is ceil(grain / k) bytes, rounded up to sectors of
+512, so k is free and padding is the price; `choose` takes the widest k that wastes under 5 %. Redundant columns stand
+last in every slot: who cuts a slab deals its members differently from slab to slab.
+
+Columns stand in *groups* of d data and p redundant ones, and each group survives the loss of any p of its columns. A
+group with one data column holds copies of it; all others have parity (P, Q, R of raid/gf.h). A slot is one group but
+for the nested levels, where data columns c with the same c // d, and redundant ones k + r with the same r // p, are
+one:
+
+    level     groups       d            p    survives
+    linear    1            1            0    nothing
+    raid0     1            1 or more    0    nothing
+    raid1     1            1            1    one; raid1c3, raid1c4, ... have 3, 4, ... copies and survive all but one
+    raid4     1            1 or more    1    any one; parity always on one member (who cuts slabs sees to that)
+    raid5     1            1 or more    1    any one
+    raid6     1            1 or more    2    any two
+    raid7     1            1 or more    3    any three
+    raid10    k            1            1    any one, and more as long as no pair loses both
+    raid50    2 or more    1 or more    1    any one, and one more in each other group
+    raid60    2 or more    1 or more    2    any two, and two more in each other group
+
+A level asks for its usual number of members (`Profile.members`), but slabs may be narrower where only few members have
+room left: down to one data column, and to one group.
 
 What that gives for raid5 and grains of 32 KiB (a test holds the table; "kept" is the user's share of the space used):
 
@@ -26,6 +46,7 @@ What that gives for raid5 and grains of 32 KiB (a test holds the table; "kept" i
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Self
 
 SECTOR = 512
@@ -40,21 +61,63 @@ class LayoutError(ValueError):
 
 
 class Profile(NamedTuple):
-    """A RAID level. number: on disk, never reused; members: the fewest it works with; wide: k may be more than 1."""
+    """A RAID level. number: on disk, never reused; members: the fewest that a volume of it needs; parity: redundant
+    columns of a group; wide: k may be more than 1; copies: a group has one data column, and redundant ones are copies;
+    nested: several groups; dedicated: redundant columns always lie on the same member."""
 
     name: str
     number: int
     members: int
-    wide: bool
-    copies: bool  # the redundant columns are copies of the one data column
-    parity: int  # redundant columns, unless they are copies
+    parity: int
+    wide: bool = True
+    copies: bool = False
+    nested: bool = False
+    dedicated: bool = False
+
+    @property
+    def narrowest(self) -> int:
+        """Columns of the narrowest slot."""
+        return 1 + self.parity
 
 
-LINEAR = Profile("linear", 1, 1, wide=False, copies=False, parity=0)
-RAID0 = Profile("raid0", 2, 1, wide=True, copies=False, parity=0)
-RAID1 = Profile("raid1", 3, 2, wide=False, copies=True, parity=0)
-RAID5 = Profile("raid5", 4, 3, wide=True, copies=False, parity=1)
-PROFILES = {profile.name: profile for profile in (LINEAR, RAID0, RAID1, RAID5)}
+LINEAR = Profile("linear", 1, 1, 0, wide=False)
+RAID0 = Profile("raid0", 2, 1, 0)
+RAID1 = Profile("raid1", 3, 2, 1, wide=False, copies=True)
+RAID5 = Profile("raid5", 4, 3, 1)
+RAID6 = Profile("raid6", 5, 4, 2)
+RAID7 = Profile("raid7", 6, 5, 3)
+RAID10 = Profile("raid10", 7, 4, 1, copies=True, nested=True)
+RAID4 = Profile("raid4", 8, 3, 1, dedicated=True)
+RAID50 = Profile("raid50", 9, 6, 1, nested=True)
+RAID60 = Profile("raid60", 10, 8, 2, nested=True)
+_MIRRORS = 64  # number of raid1 with n copies, 3 to 64, without this
+
+
+def _mirror(copies: int) -> Profile:
+    """raid1 with 3 or more copies, under the name that btrfs gave it."""
+    return Profile(f"raid1c{copies}", _MIRRORS + copies, copies, copies - 1, wide=False, copies=True)
+
+
+# Those that are offered by name; profile_named() knows more copies, too.
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        *(LINEAR, RAID0, RAID1, _mirror(3), _mirror(4)),
+        *(RAID10, RAID4, RAID5, RAID6, RAID7, RAID50, RAID60),
+    )
+}
+_EVERY = {**{one.name: one for one in map(_mirror, range(3, MOST_COLUMNS + 1))}, **PROFILES}
+BY_NUMBER = {profile.number: profile for profile in _EVERY.values()}
+LEVELS = (
+    "linear, raid0, raid1 (two copies; raid1c3 to raid1c64: more), raid10, raid4, raid5, raid6, raid7, raid50, raid60"
+)
+
+
+def profile_named(name: str) -> Profile:
+    """Raises LayoutError with the names that there are."""
+    if name not in _EVERY:
+        raise LayoutError(f"there is no RAID level {name!r}; there are: {LEVELS}")
+    return _EVERY[name]
 
 
 class Piece(NamedTuple):
@@ -84,11 +147,17 @@ class Layout(NamedTuple):
         widest = MOST_DATA if profile.wide else 1
         if not 1 <= k <= widest:
             raise LayoutError(f"{profile.name} has {_counted(1, widest, 'data column')}, not {k}")
-        most, least = (MOST_COLUMNS - 1, 1) if profile.copies else (profile.parity, profile.parity)
-        if not least <= m <= most:
-            raise LayoutError(f"{profile.name} has {_counted(least, most, 'redundant column')}, not {m}")
-        if k + m < profile.members:
-            raise LayoutError(f"{profile.name} has at least {profile.members} columns, not {k + m}")
+        if profile.nested:
+            groups = m // profile.parity
+            if not groups or m % profile.parity or k % groups or (profile.copies and k != groups):
+                raise LayoutError(f"{profile.name} has groups of equal width, not {k} and {m} columns")
+        else:
+            # Pages and the log are raid1, too, with as many copies as the pool's volumes need.
+            least, most = (1, MOST_COLUMNS - 1) if profile is RAID1 else (profile.parity, profile.parity)
+            if not least <= m <= most:
+                raise LayoutError(f"{profile.name} has {_counted(least, most, 'redundant column')}, not {m}")
+        if k + m > MOST_COLUMNS:
+            raise LayoutError(f"a slot has at most {MOST_COLUMNS} columns, not {k + m}")
         column = column_bytes(grain, k)
         if (k - 1) * column >= grain:
             raise LayoutError(f"a grain of {grain} bytes leaves one of {k} columns empty")
@@ -102,9 +171,40 @@ class Layout(NamedTuple):
         return self.k + self.m
 
     @property
+    def groups(self) -> int:
+        return self.m // self.profile.parity if self.profile.nested else 1
+
+    @property
+    def d(self) -> int:
+        """Data columns of a group."""
+        return self.k // self.groups
+
+    @property
+    def p(self) -> int:
+        """Redundant columns of a group."""
+        return self.m // self.groups
+
+    @property
     def tolerance(self) -> int:
         """How many columns may be lost, whichever they are."""
-        return self.m
+        return self.p
+
+    def group(self, column: int) -> int:
+        assert 0 <= column < self.width
+        return column // self.d if column < self.k else (column - self.k) // self.p
+
+    def columns_of(self, group: int) -> tuple[int, ...]:
+        """Of a group, data first."""
+        data = range(group * self.d, (group + 1) * self.d)
+        return (*data, *range(self.k + group * self.p, self.k + (group + 1) * self.p))
+
+    def survives(self, lost: Iterable[int]) -> bool:
+        """Whether a grain can be read without these columns."""
+        count = [0] * self.groups
+        for column in set(lost):
+            count[self.group(column)] += 1
+        # Redundant columns may all be lost, and that is never more than p of a group.
+        return all(gone <= self.p for gone in count)
 
     @property
     def slots(self) -> int:
@@ -126,12 +226,12 @@ class Layout(NamedTuple):
         assert 0 <= column < self.width
         if column < self.k:
             return "data"
-        return "copy" if self.profile.copies else "parity"
+        return "copy" if self.d == 1 else "parity"
 
     def held(self, column: int) -> range:
         """The bytes of the grain that a column holds or copies; empty for parity."""
         role = self.role(column)
-        start = 0 if role == "copy" else column * self.column
+        start = (self.group(column) if role == "copy" else column) * self.column
         return range(0) if role == "parity" else range(start, min(start + self.column, self.grain))
 
     def pieces(self, slot: int, offset: int, length: int) -> list[Piece]:
@@ -147,13 +247,14 @@ class Layout(NamedTuple):
         return found
 
     def sources(self, column: int, lost: frozenset[int] = frozenset()) -> tuple[int, ...]:
-        """The columns, none of them lost, whose XOR is `column`: itself, a copy, or all others. Raises LayoutError."""
+        """The columns, none of them lost, that `column` is made of: itself, a copy, or d others of its group, data
+        before parity. (Which multiples of them: raid/field.pyx.) Raises LayoutError."""
         if column not in lost:
             return (column,)
-        others = [other for other in range(self.width) if other != column and other not in lost]
-        if len(others) < self.width - self.m:
+        left = [other for other in self.columns_of(self.group(column)) if other not in lost]
+        if len(left) < self.d:
             raise LayoutError(f"{len(lost)} columns are lost, and {self.profile.name} survives {self.tolerance}")
-        return (others[0],) if self.profile.copies else tuple(others)
+        return tuple(left[: self.d])
 
 
 def column_bytes(grain: int, k: int) -> int:
@@ -171,16 +272,34 @@ def _worth_it(grain: int, k: int) -> bool:
     return (k * column - grain) * 20 < k * column and (k - 1) * column < grain
 
 
-def choose(profile: Profile, members: int, grain: int, copies: int = 2, extent: int = EXTENT) -> Layout:
-    """The widest layout that wastes under 5 % on padding and fits on `members` different members.
+MOST_IN_GROUP = 12  # columns of a group of raid50 and raid60: wider ones would be raid5 and raid6 again
 
-    copies: of raid1, the first included. Raises LayoutError with one sentence if there are too few members.
+
+def choose(profile: Profile, members: int, grain: int, extent: int = EXTENT, narrow: bool = False) -> Layout:
+    """The widest layout that wastes under 5 % on padding and fits on `members` different members; of nested ones that
+    are equally wide the one that keeps most.
+
+    narrow: members that are fewer than the level asks for will do, as far as every group keeps its redundancy. Raises
+    LayoutError with one sentence if there are too few.
     """
-    fewest = max(copies, profile.members) if profile.copies else profile.members
+    fewest = profile.narrowest if narrow else profile.members
     if members < fewest:
-        what = f"{profile.name} with {copies} copies" if profile.copies and copies > profile.members else profile.name
-        raise LayoutError(f"{what} needs at least {_counted(fewest, fewest, 'member')}, not {members}")
-    m = copies - 1 if profile.copies else profile.parity
-    most = min(members - m, MOST_DATA) if profile.wide else 1
-    k = max(k for k in range(1, most + 1) if _worth_it(grain, k))
+        raise LayoutError(f"{profile.name} needs at least {_counted(fewest, fewest, 'member')}, not {members}")
+    most = min(members, MOST_COLUMNS)
+    shapes = _nested(profile, most, narrow) if profile.nested else _plain(profile, most)
+    k, m = max(((k, m) for k, m in shapes if _worth_it(grain, k)), key=lambda shape: (shape[0], -shape[1]))
     return Layout.of(profile, k, m, grain, extent)
+
+
+def _plain(profile: Profile, members: int) -> Iterator[tuple[int, int]]:
+    """(k, m) that fit."""
+    for k in range(1, min(members - profile.parity, MOST_DATA if profile.wide else 1) + 1):
+        yield k, profile.parity
+
+
+def _nested(profile: Profile, members: int, narrow: bool) -> Iterator[tuple[int, int]]:
+    least, widest = (1, 1) if profile.copies else (1 if narrow else 2, MOST_IN_GROUP - profile.parity)
+    for d in range(least, widest + 1):
+        for groups in range(1 if narrow or profile.copies else 2, members // (d + profile.parity) + 1):
+            if d * groups <= MOST_DATA:
+                yield d * groups, groups * profile.parity

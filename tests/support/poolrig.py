@@ -215,7 +215,8 @@ def after_crash(crash: Crash, story: Story, tolerated: int, dice: random.Random)
     for again in disk.crashes(kinds=("power",), samples=1, exhaustive_below=1, at={disk.boundaries - 1}):
         assert contents(reopen(again.members())) == found, f"what was read is gone after {again.story}"
     if tolerated > 0:
-        checked(crash.members(without=[dice.choice(list(crash.files))]), allowed, degraded=True)
+        lost = tuple(dice.sample(list(crash.files), dice.randint(1, tolerated)))
+        checked(crash.members(without=lost), allowed, degraded=True)
     # A crash at any moment of the opening that was seen above. What a killed process left may still lose its power.
     kind = dice.choice(("power", "kill"))
     if kind == "power":

@@ -40,7 +40,7 @@ def content(pool: Pool) -> dict[str, dict[str, object]]:
 
 
 def test_there_is_one_of_each_version() -> None:
-    assert VERSIONS == ["pool-v1"]
+    assert VERSIONS == ["pool-v1", "pool-v1-levels"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -102,7 +102,7 @@ CASES = {
     "size is enormous": (change("67108864", "¤2PiB"), "out of range"),
     "size is too small for a pool": (change("67108864", "¤16MiB"), "members of 16 MiB are too small"),
     "unknown pool": (change("v1: {pool: p1", "v1: {pool: ¤p2"), "there is no pool 'p2'; add it to pools:"),
-    "raid": (change("raid: raid1", "raid: ¤raid6"), "'raid6' is not known here"),
+    "raid": (change("raid: raid1", "raid: ¤raid8"), "'raid8' is no RAID level"),
     "no raid": (change("    v1: {pool: p1, raid: raid1,", "    ¤v1: {pool: p1,"), "'raid' is missing here"),
     "too few members": (change("raid: raid1", "raid: ¤raid5"), "too few members .*needs at least 3 members"),
     "grain": (change("4KiB", "¤12KiB"), "a grain cannot be '12KiB'; give a power of two from 4KiB to 1MiB"),
@@ -191,6 +191,11 @@ def test_a_size_as_text_is_the_same_size(size: int) -> None:
 
 
 # --- what is sent to stord
+
+
+@pytest.mark.parametrize("level", ["linear", "raid0", "raid1", "raid1c3", "raid4", "raid5"])
+def test_levels_by_name(level: str) -> None:
+    assert lab(LAB.replace("raid: raid5", f"raid: {level}")).storage.volumes["v0"].raid == level
 
 
 def test_the_configuration_of_a_pool() -> None:

@@ -8,23 +8,38 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from storvirt.raid.layout import LINEAR, RAID0, RAID1, RAID5, Layout, Profile
+from storvirt.raid.layout import (
+    LINEAR,
+    RAID0,
+    RAID1,
+    RAID4,
+    RAID5,
+    RAID6,
+    RAID7,
+    RAID10,
+    RAID50,
+    RAID60,
+    Layout,
+    Profile,
+)
 from storvirt.raid.stripe import Stripe, StripeError
 
-Reference = Callable[[Sequence[bytes]], bytes]
+Reference = Callable[[Sequence[bytes], int], bytes]
 
 
 @pytest.fixture(scope="module")
 def field_sum() -> Reference:
-    """The sum of columns in GF(2^8) with polynomial 0x11d, the field of Linux md and ISA-L."""
+    """Parity row 0, 1 or 2 of columns: sum of 2^(row * i) d_i in GF(2^8) with polynomial 0x11d, the field and the
+    parities of Linux md, ZFS and ISA-L."""
     galois = pytest.importorskip("galois")  # takes seconds to load, and only this file needs it
     numpy = pytest.importorskip("numpy")
 
     field = galois.GF(2**8, irreducible_poly=0x11D)
 
-    def add(columns: Sequence[bytes]) -> bytes:
+    def add(columns: Sequence[bytes], row: int) -> bytes:
         rows = field([numpy.frombuffer(column, numpy.uint8) for column in columns])
-        return bytes(numpy.add.reduce(rows, axis=0).tobytes())
+        factors = field([int(field(2) ** (row * number)) for number in range(len(columns))])
+        return bytes(numpy.add.reduce(rows * factors[:, None], axis=0).tobytes())
 
     return add
 
@@ -40,11 +55,17 @@ def padded(layout: Layout, grain: bytes) -> list[bytes]:
 
 
 CASES = [
-    *((RAID5, k, 1) for k in range(2, 17)),
+    *((level, k, level.parity) for level in (RAID5, RAID6, RAID7) for k in range(1, 17)),
     *((RAID0, k, 0) for k in range(1, 17)),
     *((RAID1, 1, m) for m in range(1, 16)),
+    *((RAID10, k, k) for k in (1, 2, 3, 6, 8, 13, 32)),
+    *((RAID50, groups * d, groups) for groups, d in ((1, 2), (2, 1), (2, 2), (3, 2), (2, 4), (4, 8))),
+    *((RAID60, groups * d, 2 * groups) for groups, d in ((1, 2), (2, 1), (2, 2), (3, 2), (4, 8))),
+    (RAID4, 3, 1),
     (LINEAR, 1, 0),
     (RAID5, 63, 1),
+    (RAID6, 61, 2),
+    (RAID7, 61, 3),
     (RAID1, 1, 63),
 ]
 GRAINS = [4096 << shift for shift in range(9)]
@@ -63,8 +84,10 @@ def test_split_is_the_grain_in_order_then_copies_or_the_field_sum(layout: Layout
     columns = Stripe(layout).split(grain)
     data = padded(layout, grain)
     assert columns[: layout.k] == data and len(data) == layout.k
-    redundant = [grain] * layout.m if layout.profile.copies else [field_sum(data)] * layout.m
-    assert columns[layout.k :] == redundant
+    for column in range(layout.k, layout.width):
+        of, row = layout.columns_of(layout.group(column))[: layout.d], (column - layout.k) % layout.p
+        expected = data[of[0]] if layout.d == 1 else field_sum([data[i] for i in of], row)
+        assert columns[column] == expected
 
 
 def test_every_loss_that_is_promised_to_be_survived(layout: Layout) -> None:
@@ -78,22 +101,26 @@ def test_every_loss_that_is_promised_to_be_survived(layout: Layout) -> None:
 
 
 def losses(layout: Layout, chance: random.Random) -> list[tuple[int, ...]]:
-    """All of them for small stripes; of very wide mirrors some of each size."""
+    """All of them for small stripes, of nested ones those that hit several groups, too; of very wide ones some of each
+    size."""
     found: list[tuple[int, ...]] = []
-    for count in range(layout.tolerance + 1):
+    for count in range(min(layout.m, 4) + 1):
         every = itertools.combinations(range(layout.width), count)
         all_of_them = layout.width <= 12 or count <= 1
-        found += every if all_of_them else [tuple(chance.sample(range(layout.width), count)) for _ in range(8)]
-    return found
+        found += every if all_of_them else [tuple(chance.sample(range(layout.width), count)) for _ in range(20)]
+    one_of_each = [chance.sample(layout.columns_of(group), layout.p) for group in range(layout.groups)]
+    return [*filter(layout.survives, found), tuple(itertools.chain(*one_of_each))]
 
 
 def test_one_loss_more_is_refused_in_a_sentence(layout: Layout) -> None:
     stripe = Stripe(layout)
     columns = stripe.split(bytes(layout.grain))
     many = layout.tolerance + 1
-    left = [None] * many + columns[many:]
+    gone = layout.columns_of(layout.groups - 1)[-many:]
+    left = [None if number in gone else column for number, column in enumerate(columns)]
     sentence = (
-        f"{many} of {layout.width} columns are missing, and {layout.profile.name} survives the loss of {layout.m}"
+        f"{many} of {layout.width} columns are missing, and {layout.profile.name} survives the loss of {layout.p}"
+        f"{' in each group' if layout.groups > 1 else ''}"
     )
     for ask in (stripe.reconstruct, stripe.assemble):
         with pytest.raises(StripeError) as caught:
@@ -134,7 +161,7 @@ def test_every_grain_comes_back_from_columns_one_of_which_is_lost(grain: int, fi
         columns = Stripe(layout).split(data)
         lost = chance.randrange(layout.width)
         others = [column for number, column in enumerate(columns) if number != lost]
-        assert field_sum(others) == columns[lost]
+        assert field_sum(others, 0) == columns[lost]
         assert Stripe(layout).assemble([*columns[:lost], None, *columns[lost + 1 :]]) == data
 
 

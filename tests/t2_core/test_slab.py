@@ -12,15 +12,17 @@ from storvirt.backing.member import Member, PythonMember
 from storvirt.backing.memory import MemoryMember
 from storvirt.pool import format as f
 from storvirt.pool.slab import Slab
-from storvirt.pool.space import BY_NUMBER
-from storvirt.raid.layout import Layout
+from storvirt.raid.layout import BY_NUMBER, Layout
 from storvirt.raid.stripe import Stripe
 
 EXTENT = 1 << 20
 SHAPES = [
     (f.LINEAR, 1, 1, 4096), (f.LINEAR, 1, 1, 1 << 20), (f.RAID0, 3, 3, 32768), (f.RAID0, 4, 4, 4096),
     (f.RAID1, 1, 2, 32768), (f.RAID1, 1, 4, 8192), (f.RAID5, 2, 3, 4096), (f.RAID5, 3, 4, 32768),
-    (f.RAID5, 6, 7, 32768), (f.RAID5, 8, 9, 65536),
+    (f.RAID5, 6, 7, 32768), (f.RAID5, 8, 9, 65536), (f.RAID5, 1, 2, 4096), (f.RAID4, 3, 4, 32768),
+    (f.RAID6, 2, 4, 4096), (f.RAID6, 6, 8, 32768), (f.RAID6, 1, 3, 8192), (f.RAID7, 4, 7, 32768), (f.RAID7, 3, 6, 4096),
+    (f.RAID10, 4, 8, 32768), (f.RAID10, 3, 6, 8192), (f.RAID50, 4, 6, 32768), (f.RAID60, 4, 8, 32768),
+    (64 + 3, 1, 3, 4096),
 ]  # fmt: skip
 
 
@@ -98,16 +100,18 @@ def test_every_loss_that_is_survived_and_no_more(rig: Rig) -> None:
         for lost in itertools.islice(itertools.combinations(range(rig.slab.width), count), 12):
             without = sum(1 << number for number in lost)
             found = rig.slab.read_slot(slot, 0, len(grain), without)
-            needs_none = all(number >= rig.slab.data for number in lost) and rig.row.profile == f.RAID5
-            if count <= rig.layout.tolerance or needs_none:
+            if rig.layout.survives(lost):
                 assert found == grain, lost
             else:
                 assert found is None, lost
             members = [None if n in {rig.row.columns[i].member for i in lost} else m for n, m in enumerate(rig.members)]
             degraded = Slab(rig.row, EXTENT, members)
-            assert degraded.tolerance == rig.layout.tolerance - count and degraded.missing == without
+            assert (degraded.tolerance >= 0) == rig.layout.survives(lost) == rig.slab.survives(without)
+            assert degraded.missing == without
+            if rig.layout.groups == 1:
+                assert degraded.tolerance == rig.layout.tolerance - count
             assert degraded.read_slot(slot, 0, len(grain), 0) == found
-            assert degraded.unreadable(slot) == count
+            assert degraded.unreadable(slot) == without
 
 
 def test_writing_while_columns_are_out_is_whole_in_those_that_are_left(rig: Rig) -> None:
@@ -198,7 +202,7 @@ def test_of_two_errors_the_hosts_own_counts(numbers: tuple[int, int]) -> None:
     assert slab.rewrite(0, b"x" * 4096) == 0b11
     assert slab.last_error in (errno.ENOSPC, errno.EDQUOT)
     assert slab.put_piece(1, 0, b"x" * 512) == numbers[1] == slab.last_error
-    assert slab.piece(0, 0, 512) is None and slab.unreadable(0) == 2
+    assert slab.piece(0, 0, 512) is None and slab.unreadable(0) == 0b11
 
 
 @pytest.mark.parametrize(("data", "columns"), [(0, 2), (3, 2), (1, 0), (1, 65)])

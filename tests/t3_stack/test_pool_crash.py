@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from functools import cache
 
 import pytest
 
+from storvirt.backing.member import PythonMember
 from storvirt.block import BlockError
 from storvirt.pool.pool import Pool, Suspended
 from tests.support.crashdisk import CrashDisk
-from tests.support.poolrig import MIB, Kind, S, Story, after_crash, checked, formatted, reopen, volume
+from tests.support.poolrig import MIB, Kind, S, Story, after_crash, checked, contents, formatted, reopen, volume
 from tests.support.simfile import SimFile
 
 LONG = bool(os.environ.get("VFAB_LONG"))
@@ -29,15 +31,29 @@ POOLS = {
 }
 
 
+# Those that survive more, or not everywhere the same: fewer moments of them are tried, for each has many losses.
+MORE = {
+    "raid6": (4, (Kind("raid6"),), 2),
+    "raid6 of 6": (6, (Kind("raid6", MIB, 16384), Kind("raid5", MIB)), 1),
+    "raid7": (5, (Kind("raid7"),), 3),
+    "raid1c3": (3, (Kind("raid1c3", MIB),), 2),
+    "raid10": (4, (Kind("raid10"),), 1),
+    "raid4": (4, (Kind("raid4"),), 1),
+    "raid50": (6, (Kind("raid50"),), 1),
+    "raid60": (8, (Kind("raid60", MIB),), 2),
+}
+EVERY = {**POOLS, **MORE}
+
+
 @cache
 def _start(name: str) -> dict[str, SimFile]:
-    count, kinds, _ = POOLS[name]
+    count, kinds, _ = EVERY[name]
     return formatted(count, kinds)
 
 
 def run(pool_name: str, script: Script, seed: int) -> tuple[CrashDisk, Story]:
     disk = CrashDisk(_start(pool_name), seed)
-    story = Story(disk, POOLS[pool_name][1])
+    story = Story(disk, EVERY[pool_name][1])
     script(reopen(disk.members), story, random.Random(seed))
     return disk, story
 
@@ -172,11 +188,38 @@ def test_every_moment_of_random_calls(pool_name: str, seed: int) -> None:
     survive(*run(pool_name, random_calls, seed), POOLS[pool_name][2], seed)
 
 
+@pytest.mark.parametrize("pool_name", MORE)
+@pytest.mark.parametrize("script", [grains, destaging, random_calls], ids=lambda script: script.__name__)
+def test_moments_of_the_levels_that_survive_more(pool_name: str, script: Script) -> None:
+    survive(*run(pool_name, script, 1), MORE[pool_name][2], 1, most=4)
+
+
+@pytest.mark.parametrize(
+    ("pool_name", "groups"),
+    [("raid10", ("01", "23")), ("raid50", ("012", "345")), ("raid60", ("0123", "4567"))],
+)
+def test_of_each_group_as_many_may_be_lost(pool_name: str, groups: tuple[str, str]) -> None:
+    """The copies of the log and of the map are there, too, though more members are gone than were promised."""
+    disk, story = run(pool_name, random_calls, 3)
+    each = MORE[pool_name][2]
+    for crash in disk.crashes(exhaustive_below=1, samples=1, at={disk.boundaries // 2, disk.boundaries - 1}):
+        with crash:
+            opened = crash.disk()
+            _, found = checked(opened.members, story.allowed(crash.kind, crash.marks))
+            ways = [list(itertools.combinations(group, each)) for group in groups]
+            for lost in itertools.islice(itertools.product(*ways), 0, None, 1 if LONG else 5):
+                names = {f"m{number}" for part in lost for number in part}
+                left = {
+                    name: PythonMember(file.copy(), name) for name, file in opened.files.items() if name not in names
+                }
+                assert contents(reopen(left, degraded=True)) == found, names
+
+
 # --- members that fail -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call", ["write", "sync"])
-@pytest.mark.parametrize("pool_name", ["raid5", "raid1", "mixed"])
+@pytest.mark.parametrize("pool_name", ["raid5", "raid1", "mixed", "raid6"])
 @pytest.mark.parametrize("after", range(0, 60, 2) if LONG else (0, 3, 9, 30))
 def test_a_member_fails_and_then_the_machine(pool_name: str, call: str, after: int) -> None:
     """The one that failed holds what it held then; the pool opens without another loss, with it or without."""

@@ -51,7 +51,7 @@ def test_a_life(files: list[str]) -> None:
     assert [Path(file).stat().st_mode & 0o777 for file in files] == [0o600] * 3
 
 
-@pytest.mark.parametrize("raid", ["linear", "raid0", "raid1", "raid5"])
+@pytest.mark.parametrize("raid", ["linear", "raid0", "raid1", "raid4", "raid5"])
 def test_a_volume_is_a_block(files: list[str], raid: str) -> None:
     made = [0]
 

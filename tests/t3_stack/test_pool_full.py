@@ -58,7 +58,8 @@ class Full:
         self.check()
 
 
-SHAPES = [(1, "linear", 32768), (2, "raid1", 4096), (3, "raid5", 4096), (4, "raid5", 32768), (3, "raid0", 65536)]
+SHAPES = [(1, "linear", 32768), (2, "raid1", 4096), (3, "raid5", 4096), (4, "raid5", 32768), (3, "raid0", 65536),
+          (5, "raid6", 32768)]  # fmt: skip
 
 
 @pytest.fixture(params=SHAPES, ids=lambda shape: "-".join(map(str, shape)))

@@ -20,6 +20,7 @@ from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool.pool import Pool
 from storvirt.pool.repair import Replace, Scrub
+from storvirt.raid.layout import PROFILES
 from tests.support.poolrig import EXTENT, MIB, Kind, S, audit, make, reopen, volume, volumes_of
 
 LONG = bool(os.environ.get("VFAB_LONG"))
@@ -30,6 +31,8 @@ KINDS = (
     Kind("raid1", 1_536 * 1024, 65536),
     Kind("raid5", 1_536 * 1024, 32768),
     Kind("raid5", 1_536 * 1024, 4096),
+    Kind("raid6", 1_536 * 1024, 32768),
+    Kind("raid10", 1_536 * 1024, 4096),
 )
 NAMES = tuple(volumes_of(KINDS))
 
@@ -64,7 +67,7 @@ class Model:
     """What a volume must hold; `unsure`: the other content of sectors whose last write failed."""
 
     def __init__(self, kind: Kind) -> None:
-        self.redundant = kind.raid in ("raid1", "raid5")
+        self.redundant = PROFILES[kind.raid].parity > 0
         self.bytes = bytearray(kind.size)
         self.unsure: dict[int, set[bytes]] = {}
 
@@ -268,7 +271,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 def test_a_pool_is_arrays_of_bytes() -> None:
-    examples, steps = (400, 60) if LONG else (25, 30)
+    examples, steps = (300, 60) if LONG else (25, 30)
     run_state_machine_as_test(
         PoolMachine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
     )

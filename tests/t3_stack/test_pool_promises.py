@@ -47,6 +47,7 @@ LEVELS = {
     "raid0": Level("raid0", 2, 0),
     "raid1": Level("raid1", 2, 1),
     "raid5": Level("raid5", 3, 1),
+    "raid6": Level("raid6", 4, 2),
 }
 
 

@@ -92,7 +92,8 @@ class Client(NamedTuple):
         return replies(data, reads)
 
 
-LAYOUTS = [("linear", 1, ()), ("raid1", 2, ()), ("raid1", 2, (0,)), ("raid5", 4, ()), ("raid5", 4, (1,))]
+LAYOUTS = [("linear", 1, ()), ("raid1", 2, ()), ("raid1", 2, (0,)), ("raid5", 4, ()), ("raid5", 4, (1,)),
+           ("raid6", 5, (0, 2)), ("raid10", 4, (1,))]  # fmt: skip
 
 
 def written(raid: str, count: int, lost: tuple[int, ...]) -> tuple[Host, bytes]:

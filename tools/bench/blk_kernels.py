@@ -1,4 +1,5 @@
-"""CRC-32C and XOR parity alone, in the cache, beside ISA-L's. Rows blk/memory/crc32c/* and blk/memory/xor-parity/*.
+"""CRC-32C, XOR, P+Q and three parities, and the recovery of lost columns, alone, in the cache, beside ISA-L's. Rows
+blk/memory/crc32c/*, xor-parity/*, pq-parity/*, pqr-parity/* and recover/*.
 
 Both sides are C functions and are called from the same loop in C, on the same bytes: a call from
 Python would cost more than 4 KiB of either.
@@ -12,8 +13,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
-from storvirt.raid import kernels
+from storvirt.raid import field, kernels
 from tools.bench.rig import Folder
 from tools.bench.rows import Row, make_row
 
@@ -49,6 +51,44 @@ uint32_t loop_xor_isal(void *f, uint8_t **p, int k, size_t n, size_t count) {
     while (count--) ((xor_isal)f)(k + 1, (int)n, (void **)p);
     return p[k][n - 1];
 }
+typedef void (*parity_ours)(const uint8_t *const *, int, uint8_t *const *, int, size_t);
+typedef int (*pq_isal)(int, int, void **);
+typedef void (*encode_isal)(int, int, int, uint8_t *, uint8_t **, uint8_t **);
+typedef void (*sum_ours)(const uint8_t *const *, const uint8_t *, int, uint8_t *, size_t);
+static uint8_t tables[32 * 3 * 16], constants[3 * 16];
+static void powers(int k, int rows, void (*init)(int, int, uint8_t *, uint8_t *)) {
+    for (int row = 0, step = 1; row < rows; row++, step = step << 1)
+        for (int i = 0, v = 1; i < k; i++) {
+            constants[row * k + i] = (uint8_t)v;
+            for (int times = 0; times < row; times++) v = v << 1 ^ (v & 128 ? 0x11d : 0);
+        }
+    if (init) init(k, rows, constants, tables);
+}
+void prepare(void *init, int k, int rows) { powers(k, rows, (void (*)(int, int, uint8_t *, uint8_t *))init); }
+uint32_t loop_pq_ours(void *f, uint8_t **p, int k, size_t n, size_t count) {
+    while (count--) ((parity_ours)f)((const uint8_t *const *)p, k, p + k, 2, n);
+    return p[k][n - 1] << 8 | p[k + 1][n - 2];
+}
+uint32_t loop_pq_isal(void *f, uint8_t **p, int k, size_t n, size_t count) {
+    while (count--) ((pq_isal)f)(k + 2, (int)n, (void **)p);
+    return p[k][n - 1] << 8 | p[k + 1][n - 2];
+}
+uint32_t loop_pqr_ours(void *f, uint8_t **p, int k, size_t n, size_t count) {
+    while (count--) ((parity_ours)f)((const uint8_t *const *)p, k, p + k, 3, n);
+    return p[k][n - 1] << 16 | p[k + 1][n - 2] << 8 | p[k + 2][n - 3];
+}
+uint32_t loop_pqr_isal(void *f, uint8_t **p, int k, size_t n, size_t count) {
+    while (count--) ((encode_isal)f)((int)n, k, 3, tables, p, p + k);
+    return p[k][n - 1] << 16 | p[k + 1][n - 2] << 8 | p[k + 2][n - 3];
+}
+uint32_t loop_sum_ours(void *f, uint8_t **p, int k, size_t n, size_t count) {
+    while (count--) ((sum_ours)f)((const uint8_t *const *)p, constants + 2 * k, k, p[k], n);
+    return p[k][n - 1];
+}
+uint32_t loop_sum_isal(void *f, uint8_t **p, int k, size_t n, size_t count) {
+    while (count--) ((encode_isal)f)((int)n, k, 1, tables + 32 * 2 * k, p, p + k);
+    return p[k][n - 1];
+}
 """
 
 Loop = Callable[[int], int]  # so many calls; returns a sum that both sides must agree on
@@ -67,9 +107,9 @@ def _isal() -> ctypes.CDLL | None:
     return ctypes.CDLL(name) if name else None
 
 
-def _ours(name: str) -> int:
-    """The address of a C function of kernels.pxd: Cython leaves it in a capsule named after its signature."""
-    api, capsule = ctypes.pythonapi, vars(kernels)["__pyx_capi__"][name]
+def _ours(name: str, module: ModuleType = kernels) -> int:
+    """The address of a C function of kernels.pxd or field.pxd: Cython leaves it in a capsule with its signature."""
+    api, capsule = ctypes.pythonapi, vars(module)["__pyx_capi__"][name]
     api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
     api.PyCapsule_GetPointer.restype = ctypes.c_void_p
     api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
@@ -81,14 +121,14 @@ def _address(library: ctypes.CDLL, name: str) -> int:
 
 
 class Columns:
-    """COLUMNS and one for the result, each at a multiple of 64, as ISA-L's xor_gen wants."""
+    """COLUMNS and three for results, each at a multiple of 64, as ISA-L's xor_gen wants."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         step = size + 64
-        self._room = ctypes.create_string_buffer(bytes(range(251)) * ((COLUMNS + 2) * step // 251 + 1))
+        self._room = ctypes.create_string_buffer(bytes(range(251)) * ((COLUMNS + 4) * step // 251 + 1))
         start = -(-ctypes.addressof(self._room) // 64) * 64
-        self.pointers = (ctypes.c_void_p * (COLUMNS + 1))(*(start + number * step for number in range(COLUMNS + 1)))
+        self.pointers = (ctypes.c_void_p * (COLUMNS + 3))(*(start + number * step for number in range(COLUMNS + 3)))
 
 
 def _loop(loops: ctypes.CDLL, name: str, function: int, columns: Columns) -> Loop:
@@ -132,3 +172,23 @@ def rows() -> Iterator[Row]:
             ours = _loop(loops, "loop_xor_ours", _ours("xor_parity"), columns)
             peer = _loop(loops, "loop_xor_isal", _address(isal, "xor_gen"), columns) if isal else None
             yield _row(f"blk/memory/xor-parity/{word}/k{COLUMNS}/vs-isal", xor, size * COLUMNS, ours, peer)
+        yield from _parities(loops, isal)
+
+
+# Word of the row, our function and loop, ISA-L's.
+_FIELD = (
+    ("pq-parity", "gf_parity", "pq", "pq_gen"),
+    ("pqr-parity", "gf_parity", "pqr", "ec_encode_data"),
+    ("recover", "gf_sum", "sum", "ec_encode_data"),
+)
+
+
+def _parities(loops: ctypes.CDLL, isal: ctypes.CDLL | None) -> Iterator[Row]:
+    settings = f"bytes read; {COLUMNS} columns in the cache, one core, path {field.gf_path()}"
+    loops.prepare(ctypes.c_void_p(_address(isal, "ec_init_tables") if isal else None), COLUMNS, 3)
+    for word, mine, loop, theirs in _FIELD:
+        for name, size in SIZES.items():
+            columns = Columns(size)
+            ours = _loop(loops, f"loop_{loop}_ours", _ours(mine, field), columns)
+            peer = _loop(loops, f"loop_{loop}_isal", _address(isal, theirs), columns) if isal else None
+            yield _row(f"blk/memory/{word}/{name}/k{COLUMNS}/vs-isal", settings, size * COLUMNS, ours, peer)

@@ -1,4 +1,4 @@
-"""vfab pool: the pools of a lab, a file in the place of a dead one, a scrub; and making a pool without a lab."""
+"""vfab pool: the pools of a lab, a file in the place of a dead one, a scrub; planning one, making one without a lab."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tools import storage
 from tools.errors import BadInput
 from tools.labs import KnownLab, choose
 from tools.output import Progress, duration, print_json, warn
+from tools.pool_plan import add_word as add_plan
 from tools.subverbs import Subverbs, size
 
 _LOOK_SECONDS = 0.1
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("name", metavar="NAME")
     make.add_argument("files", metavar="FILE", nargs="+", help="a member; must not be there yet")
     make.add_argument("--size", type=size, required=True, metavar="SIZE", help="of each file, such as 1GiB (sparse)")
+    add_plan(verbs)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from storvirt.raid.layout import PROFILES
+from storvirt.raid.layout import LEVELS
 from tools import storage
 from tools.labs import choose
 from tools.output import print_json, warn
-from tools.subverbs import Subverbs, size
+from tools.subverbs import Subverbs, level, size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("name", metavar="NAME")
     make.add_argument("files", metavar="FILE", nargs="+", help="the pool's members, all of them")
     make.add_argument("--size", type=size, required=True, metavar="SIZE", help="such as 500MiB")
-    make.add_argument("--raid", choices=tuple(PROFILES), required=True, help="its level")
+    make.add_argument("--raid", type=level, required=True, metavar="LEVEL", help=LEVELS)
     make.add_argument("--grain", type=size, default=32768, metavar="SIZE", help="4KiB to 1MiB (32KiB)")
 
 
