@@ -6,12 +6,13 @@ Knows: arguments, pairs, pacing, the shape of the answers. Refuses to know: echo
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from daemons.control import Reply
 from daemons.errors import UserError
 from daemons.hostd_args import number
 from daemons.hostd_hosts import HostNic, Hosts
+from daemons.pairs import PairAnswer, pairs_of
 from netvirt.host import HostError, Ping
 from netvirt.ports import Loop
 
@@ -49,15 +50,6 @@ def ping(hosts: Hosts, loop: Loop, args: dict[str, Any], reply: Reply) -> None:
     nic.pump()
 
 
-class PairAnswer(NamedTuple):
-    src: str
-    dst: str
-    address: str
-    ok: bool
-    rtt_ms: float | None
-    error: str
-
-
 class PingAll:
     """One echo for each pair {pairs: [[src, dst], ...], timeout_ms}; answers in the order of the pairs."""
 
@@ -66,11 +58,9 @@ class PingAll:
         self._loop = loop
         self._reply = reply
         self._timeout = int(number(args, "timeout_ms", 2000, 1, 600_000) * MS)
-        pairs = args.get("pairs")
-        if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
-            raise UserError("pingall needs 'pairs', a list of [source host, destination host or address]")
+        pairs = pairs_of(args)
         self._answers: list[PairAnswer | None] = [None] * len(pairs)
-        self._waiting = deque(enumerate((pair[0], pair[1]) for pair in pairs))
+        self._waiting = deque(enumerate(pairs))
         self._in_flight = 0
         self._round()
 
@@ -111,10 +101,6 @@ class PingAll:
         running.on_done = done_later
         self._in_flight += 1
         nic.pump()
-
-
-def _is_pair(pair: object) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(end, str) for end in pair)
 
 
 def _way(hosts: Hosts, src: object, dst: object) -> tuple[HostNic, str]:

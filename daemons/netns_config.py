@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from daemons.errors import UserError
+from daemons.values import items, named, table, text, whole
 from netvirt.addr import MAX_PCP, MAX_VID, AddrError, mac_bytes
 from netvirt.ports.errors import PortError
 from netvirt.ports.tuntap import check_name
@@ -75,10 +76,10 @@ class Config(NamedTuple):
 def parse_config(value: object) -> Config:
     """Raises UserError."""
     where = "netnsd's configuration"
-    table = _table(value, where)
-    hosts = [_host(item, "netns") for item in _list(table, "hosts", where)]
-    uplinks = [_host(item, "uplink") for item in _list({"uplinks": [], **table}, "uplinks", where)]
-    return Config(_text(table, "lab", where), _whole(table, "epoch", where), _named([*hosts, *uplinks], where))
+    row = table(value, where)
+    hosts = [_host(item, "netns") for item in items(row, "hosts", where)]
+    uplinks = [_host(item, "uplink") for item in items({"uplinks": [], **row}, "uplinks", where)]
+    return Config(text(row, "lab", where), whole(row, "epoch", where), named([*hosts, *uplinks], where))
 
 
 def parse_address(text: str, where: str) -> bytes:
@@ -106,25 +107,25 @@ def parse_network(text: str, where: str) -> Network:
 
 
 def _host(value: object, kind: str) -> HostConfig:
-    table = _table(value, f"a host of kind {kind}")
-    name = _text(table, "name", f"a host of kind {kind}")
+    row = table(value, f"a host of kind {kind}")
+    name = text(row, "name", f"a host of kind {kind}")
     where = f"{kind} {name}"
-    nics = [_nic(item, where) for item in _list(table, "nics", where)]
-    _named([interface for nic in nics for interface in nic.interfaces], where)
-    _named(nics, where)
-    sysctls = _table(table.get("sysctls", {}), f"'sysctls' of {where}")
-    routes = [_route(item, where) for item in _list({"routes": [], **table}, "routes", where)]
-    more = {key: value for key, value in table.items() if key not in _OWN}
+    nics = [_nic(item, where) for item in items(row, "nics", where)]
+    named([interface for nic in nics for interface in nic.interfaces], where)
+    named(nics, where)
+    sysctls = table(row.get("sysctls", {}), f"'sysctls' of {where}")
+    routes = [_route(item, where) for item in items({"routes": [], **row}, "routes", where)]
+    more = {key: value for key, value in row.items() if key not in _OWN}
     settings = tuple(_sysctl(key, value, where) for key, value in sysctls.items())
     return HostConfig(name, kind, tuple(nics), settings, tuple(routes), more)
 
 
 def _nic(value: object, where: str) -> NicConfig:
-    table = _table(value, f"a NIC of {where}")
-    name = _text(table, "name", f"a NIC of {where}")
+    row = table(value, f"a NIC of {where}")
+    name = text(row, "name", f"a NIC of {where}")
     where = f"{where}, NIC {name}"
-    mac, path = _text(table, "mac", where), _text(table, "path", where)
-    mtu = _mtu({"mtu": 1500, **table}, where)
+    mac, path = text(row, "mac", where), text(row, "path", where)
+    mtu = _mtu({"mtu": 1500, **row}, where)
     try:
         check_name(name)
         check_path(path)
@@ -133,15 +134,15 @@ def _nic(value: object, where: str) -> NicConfig:
         raise UserError(f"{where}: {error}") from None
     if group:
         raise UserError(f"{where}: {mac} is a group address; a NIC's own has an even first byte")
-    interfaces = [_interface(item, name, where) for item in _list(table, "interfaces", where)]
+    interfaces = [_interface(item, name, where) for item in items(row, "interfaces", where)]
     return NicConfig(name, mac, mtu, path, tuple(interfaces))
 
 
 def _interface(value: object, nic: str, where: str) -> InterfaceConfig:
-    table = _table(value, f"an interface of {where}")
-    name = _text(table, "name", f"an interface of {where}")
+    row = table(value, f"an interface of {where}")
+    name = text(row, "name", f"an interface of {where}")
     where = f"{where}, interface {name}"
-    vlan, priority = _whole(table, "vlan", where), _whole(table, "priority", where)
+    vlan, priority = whole(row, "vlan", where), whole(row, "priority", where)
     if not 0 <= vlan <= MAX_VID or not 0 <= priority <= MAX_PCP:
         raise UserError(f"{where}: 'vlan' is a number from 0 to {MAX_VID}, 'priority' one from 0 to {MAX_PCP}")
     if (vlan == 0) != (name == nic):
@@ -152,16 +153,16 @@ def _interface(value: object, nic: str, where: str) -> InterfaceConfig:
         check_name(name)
     except PortError as error:
         raise UserError(f"{where}: {error}") from None
-    addresses = tuple(_list(table, "addresses", where))
+    addresses = tuple(items(row, "addresses", where))
     for address in addresses:
         if not isinstance(address, str) or address == "default":
             raise UserError(f"{where}: an address is text such as 10.0.0.1/24, not {address!r:.40}")
         parse_network(address, where)
-    return InterfaceConfig(name, vlan, priority, _mtu({"mtu": 0, **table}, where), addresses, _address(table, where))
+    return InterfaceConfig(name, vlan, priority, _mtu({"mtu": 0, **row}, where), addresses, _address(row, where))
 
 
-def _address(table: dict[str, Any], where: str, key: str = "gateway") -> str | None:
-    value = table.get(key)
+def _address(row: dict[str, Any], where: str, key: str = "gateway") -> str | None:
+    value = row.get(key)
     if value is not None:
         if not isinstance(value, str):
             raise UserError(f"{where}: {key!r} is an address, not {value!r:.40}")
@@ -170,10 +171,10 @@ def _address(table: dict[str, Any], where: str, key: str = "gateway") -> str | N
 
 
 def _route(value: object, where: str) -> RouteConfig:
-    table = _table(value, f"a route of {where}")
-    to, dev = _text(table, "to", f"a route of {where}"), table.get("dev")
+    row = table(value, f"a route of {where}")
+    to, dev = text(row, "to", f"a route of {where}"), row.get("dev")
     where = f"{where}, route to {to:.60}"
-    via = _address(table, where, "via")
+    via = _address(row, where, "via")
     parse_network(to, where)
     if dev is not None and not isinstance(dev, str):
         raise UserError(f"{where}: 'dev' is an interface's name, not {dev!r:.40}")
@@ -192,47 +193,8 @@ def _sysctl(key: str, value: object, where: str) -> tuple[str, str]:
     return key, str(value)
 
 
-def _mtu(table: dict[str, Any], where: str) -> int:
-    value = _whole(table, "mtu", where)
+def _mtu(row: dict[str, Any], where: str) -> int:
+    value = whole(row, "mtu", where)
     if value and not MIN_MTU <= value <= MAX_MTU:
         raise UserError(f"{where}: 'mtu' is a number from {MIN_MTU} to {MAX_MTU}, not {value}")
     return value
-
-
-def _table(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UserError(f"{where} must be an object, not {type(value).__name__}")
-    return value
-
-
-def _text(table: dict[str, Any], key: str, where: str) -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value:
-        raise UserError(f"{where} needs a {key!r}, which is text")
-    return value
-
-
-def _whole(table: dict[str, Any], key: str, where: str) -> int:
-    value = table.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UserError(f"{where} needs a {key!r}, which is a whole number")
-    return value
-
-
-def _list(table: dict[str, Any], key: str, where: str) -> list[Any]:
-    value = table.get(key)
-    if not isinstance(value, list):
-        raise UserError(f"{where} needs a list of {key!r}")
-    return value
-
-
-_Named = TypeVar("_Named", HostConfig, NicConfig, InterfaceConfig)
-
-
-def _named(items: list[_Named], where: str) -> dict[str, _Named]:
-    named = {item.name: item for item in items}
-    if len(named) < len(items):
-        names = [item.name for item in items]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"{where}: the name {twice} is there twice")
-    return named

@@ -9,7 +9,7 @@ import errno
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from daemons.control import Reply
 from daemons.errors import UserError
@@ -19,6 +19,7 @@ from daemons.netns_config import parse_address
 from daemons.netns_echo import MAX_PAYLOAD, EchoSocket, family_of, open_echo
 from daemons.netns_hosts import Hosts, LabHost
 from daemons.netns_neighbours import Neighbours, on_link
+from daemons.pairs import PairAnswer, pairs_of
 
 MS: Final = 1_000_000
 DEFAULT_SIZE: Final = 56  # as ping(8)
@@ -158,15 +159,6 @@ class Ping:
         }
 
 
-class PairAnswer(NamedTuple):
-    src: str
-    dst: str
-    address: str
-    ok: bool
-    rtt_ms: float | None
-    error: str
-
-
 class PingAll:
     """One echo for each pair {pairs: [[src, dst], ...], timeout_ms}; answers in the order of the pairs."""
 
@@ -175,12 +167,10 @@ class PingAll:
         self._loop = loop
         self._reply = reply
         self._timeout = int(number(args, "timeout_ms", 2000, 1, 600_000) * MS)
-        pairs = args.get("pairs")
-        if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
-            raise UserError("pingall needs 'pairs', a list of [source host, destination host or address]")
+        pairs = pairs_of(args)
         self._answers: list[PairAnswer | None] = [None] * len(pairs)
         self._neighbours = Neighbours(self._hosts) if len(pairs) > _MANY else None
-        self._waiting = deque(enumerate((pair[0], pair[1]) for pair in pairs))
+        self._waiting = deque(enumerate(pairs))
         self._in_flight = 0
         self._echoes = Echoes(loop)
         reply.on_gone = self._echoes.close
@@ -219,10 +209,6 @@ class PingAll:
         if self._neighbours is not None:
             self._neighbours.begin(source, address)
         self._echoes.ask(source, address, DEFAULT_SIZE, self._timeout, done)
-
-
-def _is_pair(pair: object) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(end, str) for end in pair)
 
 
 def address_of(hosts: Hosts, source: LabHost, dst: object) -> str:

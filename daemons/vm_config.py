@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from daemons.errors import UserError
+from daemons.values import named, table
 from netvirt.addr import AddrError, mac_bytes
 
 ACCELS = ("auto", "kvm", "tcg")
@@ -84,68 +84,69 @@ class Config(NamedTuple):
 def parse_config(value: object) -> Config:
     """Raises UserError."""
     where = "vmd's configuration"
-    table = _table(value, where)
-    rows = _list(table, "machines", where, MOST_MACHINES)
-    return Config(
-        _text(table, "lab", where), _whole(table, "epoch", where, 0, 1 << 62), _named(rows, _machine, "a machine")
-    )
+    row = table(value, where)
+    machines = [_machine(each, "a machine") for each in _list(row, "machines", where, MOST_MACHINES)]
+    return Config(_text(row, "lab", where), _whole(row, "epoch", where, 0, 1 << 62), named(machines, where))
 
 
 def _machine(value: object, where: str) -> MachineConfig:
-    table = _table(value, where)
-    name = _match(table, "name", where, _NAME)
+    row = table(value, where)
+    name = _match(row, "name", where, _NAME)
     where = f"machine {name}"
-    image, kernel = _path(table, "image", where), _path(table, "kernel", where)
-    words = _list(table, "args", where, _MOST_WORDS)
+    image, kernel = _path(row, "image", where), _path(row, "kernel", where)
+    nics = named([_nic(nic, f"a card of {where}") for nic in _list(row, "nics", where, _MOST_ROWS)], where)
+    words = _list(row, "args", where, _MOST_WORDS)
     if not all(isinstance(word, str) and "\0" not in word and len(word) <= _LONGEST for word in words):
         raise UserError(f"{where}: its 'args' are words of text")
     return MachineConfig(
         name,
-        _whole(table, "memory", where, MIB, MOST_MEMORY),
-        _whole(table, "cpus", where, 1, MOST_CPUS),
-        _one_of(table, "accel", where, ACCELS),
+        _whole(row, "memory", where, MIB, MOST_MEMORY),
+        _whole(row, "cpus", where, 1, MOST_CPUS),
+        _one_of(row, "accel", where, ACCELS),
         image,
-        _one_of(table, "image_format", where, FORMATS) if table.get("image_format") is not None else None,
-        _flag(table, "writable", where),
+        _one_of(row, "image_format", where, FORMATS) if row.get("image_format") is not None else None,
+        _flag(row, "writable", where),
         kernel,
-        _path(table, "initrd", where),
-        _text(table, "append", where),
+        _path(row, "initrd", where),
+        _text(row, "append", where),
         tuple(words),
-        _text(table, "qemu", where, 1),
-        _match(table, "machine", where, _ID),
-        tuple(_named(_list(table, "nics", where, _MOST_ROWS), _nic, f"a card of {where}").values()),
-        tuple(_disk(row, f"a disk of {where}") for row in _list(table, "disks", where, _MOST_ROWS)),
-        _need_path(table, "console", where),
-        _need_path(table, "qmp", where),
-        _need_path(table, "log", where),
-        table,
+        _text(row, "qemu", where, 1),
+        _match(row, "machine", where, _ID),
+        tuple(
+            named((_nic(nic, f"a card of {where}") for nic in _list(row, "nics", where, _MOST_ROWS)), where).values()
+        ),
+        tuple(_disk(disk, f"a disk of {where}") for disk in _list(row, "disks", where, _MOST_ROWS)),
+        _need_path(row, "console", where),
+        _need_path(row, "qmp", where),
+        _need_path(row, "log", where),
+        row,
     )
 
 
 def _nic(value: object, where: str) -> NicConfig:
-    table = _table(value, where)
-    name = _match(table, "name", where, _ID)
+    row = table(value, where)
+    name = _match(row, "name", where, _ID)
     where = f"{where}, {name}"
-    mac = _text(table, "mac", where)
+    mac = _text(row, "mac", where)
     try:
         mac_bytes(mac)
     except AddrError as error:
         raise UserError(f"{where}: {error}") from None
-    model, path = _match(table, "model", where, _ID), _need_path(table, "path", where)
-    mtu = _whole({"mtu": 1500, **table}, "mtu", where, 68, 65535)
-    return NicConfig(name, mac, model, path, mtu, _path(table, "qmp", where))
+    model, path = _match(row, "model", where, _ID), _need_path(row, "path", where)
+    mtu = _whole({"mtu": 1500, **row}, "mtu", where, 68, 65535)
+    return NicConfig(name, mac, model, path, mtu, _path(row, "qmp", where))
 
 
 def _disk(value: object, where: str) -> DiskConfig:
-    table = _table(value, where)
-    lun = _text(table, "lun", where, 1)
+    row = table(value, where)
+    lun = _text(row, "lun", where, 1)
     where = f"{where}, {lun}"
-    path, tcp = _path(table, "path", where), table.get("tcp")
+    path, tcp = _path(row, "path", where), row.get("tcp")
     if (path is None) == (tcp is None):
         raise UserError(f"{where} needs one of 'path' and 'tcp'")
     if tcp is not None and not (isinstance(tcp, str) and tcp.isprintable() and _port(tcp)):
         raise UserError(f"{where}: 'tcp' is host:port, not {tcp!r}")
-    return DiskConfig(lun, path, tcp, _text(table, "export", where), _flag(table, "read_only", where))
+    return DiskConfig(lun, path, tcp, _text(row, "export", where), _flag(row, "read_only", where))
 
 
 def _port(tcp: str) -> bool:
@@ -156,50 +157,44 @@ def _port(tcp: str) -> bool:
 # --- the types of JSON
 
 
-def _table(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UserError(f"{where} must be an object, not {type(value).__name__}")
-    return value
-
-
-def _text(table: dict[str, Any], key: str, where: str, least: int = 0) -> str:
-    value = table.get(key)
+def _text(row: dict[str, Any], key: str, where: str, least: int = 0) -> str:
+    value = row.get(key)
     # A line break or a NUL has no place in QEMU's arguments, and none in a terminal.
     if not isinstance(value, str) or not least <= len(value) <= _LONGEST or not value.isprintable():
         raise UserError(f"{where} needs a {key!r}, which is printable text of up to {_LONGEST} characters")
     return value
 
 
-def _match(table: dict[str, Any], key: str, where: str, pattern: re.Pattern[str]) -> str:
-    value = _text(table, key, where, 1)
+def _match(row: dict[str, Any], key: str, where: str, pattern: re.Pattern[str]) -> str:
+    value = _text(row, key, where, 1)
     if not pattern.fullmatch(value):
         raise UserError(f"{where}: {value!r} is no {key!r}; use letters, digits, - . _")
     return value
 
 
-def _whole(table: dict[str, Any], key: str, where: str, least: int, most: int) -> int:
-    value = table.get(key)
+def _whole(row: dict[str, Any], key: str, where: str, least: int, most: int) -> int:
+    value = row.get(key)
     if type(value) is not int or not least <= value <= most:
         raise UserError(f"{where} needs a {key!r}, which is a whole number from {least} to {most}")
     return value
 
 
-def _flag(table: dict[str, Any], key: str, where: str) -> bool:
-    value = table.get(key, False)
+def _flag(row: dict[str, Any], key: str, where: str) -> bool:
+    value = row.get(key, False)
     if not isinstance(value, bool):
         raise UserError(f"{where}: {key!r} is true or false")
     return value
 
 
-def _one_of(table: dict[str, Any], key: str, where: str, words: tuple[str, ...]) -> str:
-    value = table.get(key)
+def _one_of(row: dict[str, Any], key: str, where: str, words: tuple[str, ...]) -> str:
+    value = row.get(key)
     if not isinstance(value, str) or value not in words:
         raise UserError(f"{where}: {key!r} is one of {', '.join(words)}")
     return value
 
 
-def _path(table: dict[str, Any], key: str, where: str) -> str | None:
-    value = table.get(key)
+def _path(row: dict[str, Any], key: str, where: str) -> str | None:
+    value = row.get(key)
     if value is None:
         return None
     if not isinstance(value, str) or not os.path.isabs(value) or len(value) > _LONGEST or not value.isprintable():
@@ -207,28 +202,15 @@ def _path(table: dict[str, Any], key: str, where: str) -> str | None:
     return value
 
 
-def _need_path(table: dict[str, Any], key: str, where: str) -> str:
-    value = _path(table, key, where)
+def _need_path(row: dict[str, Any], key: str, where: str) -> str:
+    value = _path(row, key, where)
     if value is None:
         raise UserError(f"{where} needs a {key!r}, which is an absolute path")
     return value
 
 
-def _list(table: dict[str, Any], key: str, where: str, most: int) -> list[Any]:
-    value = table.get(key)
+def _list(row: dict[str, Any], key: str, where: str, most: int) -> list[Any]:
+    value = row.get(key)
     if not isinstance(value, list) or len(value) > most:
         raise UserError(f"{where} needs a list of {key!r}, of up to {most}")
     return value
-
-
-_Named = TypeVar("_Named", MachineConfig, NicConfig)
-
-
-def _named(rows: list[Any], make: Callable[[object, str], _Named], where: str) -> dict[str, _Named]:
-    found: dict[str, _Named] = {}
-    for row in rows:
-        made = make(row, where)
-        if made.name in found:
-            raise UserError(f"{where}: the name {made.name} is there twice")
-        found[made.name] = made
-    return found
