@@ -112,9 +112,7 @@ def _machine(value: object, where: str) -> MachineConfig:
         tuple(words),
         _text(row, "qemu", where, 1),
         _match(row, "machine", where, _ID),
-        tuple(
-            named((_nic(nic, f"a card of {where}") for nic in _list(row, "nics", where, _MOST_ROWS)), where).values()
-        ),
+        tuple(nics.values()),
         tuple(_disk(disk, f"a disk of {where}") for disk in _list(row, "disks", where, _MOST_ROWS)),
         _need_path(row, "console", where),
         _need_path(row, "qmp", where),
