@@ -4,8 +4,9 @@ Knows: the switch's value of `configure`, what a wish may hold, what follows fro
 belongs to the old one), how a difference is said. Refuses to know: processes, lab files, who asks.
 
 A wish is `{"ports": {"eth3": {"mode": "trunk", "allowed": "+30"}}, "vlans": {"30": "guests"}, "vlans_settings": {...},
-"mirrors": [...], "static": {"add": [...], "remove": [...]}}`; each part may be missing. Keys of ports are those of
-netvirt.settings.PortSettings; `allowed` may begin with + or -; a VLAN named None loses its name.
+"mirrors": [...], "static": {"add": [...], "remove": [...]}, "ports_removed": ["eth4"], "ports_added": {"eth5": {row}}}`
+and each part may be missing. Keys of ports are those of netvirt.settings.PortSettings; `allowed` may begin with + or -;
+a VLAN named None loses its name. Ports that come and go are those of `port_changes`; first they go, then they come.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from daemons import switch_config
+from daemons import port_changes, switch_config
 from daemons.errors import UserError
 from daemons.lab import words
 from daemons.lab.mistake import did_you_mean, listed, quoted
@@ -24,7 +25,7 @@ from netvirt.modes import MODES
 from netvirt.settings import VLAN_KEYS, PortSettings, VlanSettings
 
 Config = dict[str, Any]
-_PARTS: Final = ("ports", "vlans", "vlans_settings", "mirrors", "static")
+_PARTS: Final = ("ports", "vlans", "vlans_settings", "mirrors", "static", "ports_added", "ports_removed")
 _USUAL: Final = PortSettings().to_json()
 _PORT_KEYS: Final = tuple(_USUAL)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
@@ -49,6 +50,11 @@ def changed(node: str, config: Config, wish: object) -> Config:
         made["vlans_settings"] = {**VlanSettings().to_json(), **config.get("vlans_settings", {}), **given}
     if "mirrors" in wish:
         made["mirrors"] = wish["mirrors"]
+    if "ports_removed" in wish:
+        made["ports"] = port_changes.without(node, made["ports"], wish["ports_removed"])
+    if "ports_added" in wish:
+        given = _mapping(wish["ports_added"], f"{node}: ports_added")
+        made["ports"] = port_changes.with_new(node, made["ports"], given)
     if "ports" in wish:
         made["ports"] = _ports(node, made, _mapping(wish["ports"], f"{node}: ports"))
     if "static" in wish:
@@ -99,7 +105,7 @@ def _ports(node: str, config: Config, given: Mapping[str, Any]) -> list[Config]:
         if name not in rows:
             raise UserError(f"{node} has no port {quoted(name)}; {_near(name, list(rows))}")
         try:
-            after = _port(PortSettings.from_json(rows[name]), _mapping(keys, f"port {name}"), whole)
+            after = settled(PortSettings.from_json(rows[name]), _mapping(keys, f"port {name}"), whole)
             rows[name] = {**rows[name], **after.to_json()}
         except (ValueError, UserError) as error:
             raise UserError(f"{node}:{name}: {error}") from None
@@ -113,7 +119,8 @@ def _whole(config: Config) -> VlanSettings:
         raise UserError(f"vlans_settings: {error}") from None
 
 
-def _port(before: PortSettings, keys: Mapping[str, Any], whole: VlanSettings) -> PortSettings:
+def settled(before: PortSettings, keys: Mapping[str, Any], whole: VlanSettings) -> PortSettings:
+    """A port's settings with some of them changed, and what follows. Raises ValueError and UserError."""
     for key in keys:
         if key not in _PORT_KEYS:
             raise UserError(f"a port has no {quoted(key)}; {_near(key, _PORT_KEYS)}")
@@ -194,6 +201,8 @@ def _static(node: str, rows: list[Config], given: Mapping[str, Any]) -> list[Con
 
 def differences(node: str, before: Config, after: Config) -> Iterator[dict[str, Any]]:
     """What a change changes: `{node, port, what, before, after, text}`; the text is a line for people."""
+    for name, one, other in port_changes.come_and_gone(before["ports"], after["ports"]):
+        yield _difference(node, name, "port", one, other)
     old = {row["name"]: {**_USUAL, **row} for row in before["ports"]}
     for row in ({**_USUAL, **row} for row in after["ports"]):
         was = old.get(row["name"], row)

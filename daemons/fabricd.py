@@ -10,7 +10,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from daemons import supervisor
@@ -51,6 +51,7 @@ class Fabricd:
         self._busy = False
         self._ending = False
         self._changing = False
+        self._held = False
         self._later: list[tuple[dict[str, Any], Reply]] = []  # changes that wait for the one before
         self.handlers = {
             "apply": self.apply,
@@ -145,7 +146,7 @@ class Fabricd:
     def _end_if_empty(self) -> None:
         """A controller whose first lab file was no good has nothing to control."""
         if not self.fabric.desired and not self._store.desired():
-            self._leave(lambda: None)
+            self._leave(lambda problem: None)
 
     def restart(self, args: dict[str, Any], reply: Reply) -> None:
         """`{node}`: end its process and start it again; answers when it is configured."""
@@ -173,23 +174,42 @@ class Fabricd:
             raise UserError(BUSY)
         self._busy = self._ending = True
         nodes = list(self.fabric.children)
-        self.fabric.stop_all(reply.event, lambda: self._leave(lambda: reply.done({"ended": nodes})))
+
+        def left(problem: str) -> None:
+            if problem:
+                reply.fail(problem)
+            else:
+                reply.done({"ended": nodes})
+
+        self.fabric.stop_all(reply.event, lambda: self._leave(left))
 
     def hold(self, args: dict[str, Any], reply: Reply) -> None:
-        """The lab is the caller's: it goes down when he hangs up, whichever way he ended. There is no other answer."""
+        """The lab is the caller's: it goes down when he hangs up, whichever way he ended. There is no other answer.
+
+        Raises UserError for a lab that is somebody's already.
+        """
+        if self._held or self._busy or self.fabric.desired:
+            raise UserError(f"lab {self._paths.id} is up already; end it with vfab down, or use --fresh for a copy")
+        self._held = True
         reply.on_gone = self._let_fall
         reply.event({"held": True})
 
     def _let_fall(self) -> None:
         if not self._ending:
             self._busy = self._ending = True
-            self.fabric.stop_all(lambda event: None, lambda: self._leave(lambda: None))
+            self.fabric.stop_all(lambda event: None, lambda: self._leave(lambda problem: None))
 
-    def _leave(self, then: Any) -> None:
+    def _leave(self, then: Callable[[str], None]) -> None:
+        """`then("")`, or why something is left behind; we end in either case, because our store is closed."""
         self._launcher.close()
         self._store.close()
-        remove_folders(self._paths)
-        then()
+        problem = ""
+        try:
+            remove_folders(self._paths)
+        except UserError as error:
+            problem = str(error)
+            print(problem, file=sys.stderr, flush=True)
+        then(problem)
         self._loop.stop()
 
     # --- questions

@@ -4,6 +4,7 @@
 
     with Lab("two-switches") as lab:
         lab.port("s1:eth1").set(access="guests")
+        lab.port_add("s1:pod1", access="guests", tap="listen")
 
 Knows: fabricd's `change` and `status`, switchd's questions. Refuses to know: how a change is made, command lines.
 Everything blocks until it is so; UserError has one sentence for whatever cannot be. A change that was made survives the
@@ -61,7 +62,12 @@ class Lab:
 
     def configs(self) -> dict[str, dict[str, Any]]:
         """Every switch's whole configuration, as it was set last."""
-        return {name: want.config for name, want in desired(self.known).items() if want.kind == "switchd"}
+        return self.configs_of(self.known)
+
+    @staticmethod
+    def configs_of(lab: KnownLab) -> dict[str, dict[str, Any]]:
+        """The same without asking anybody: of a lab that may have stopped running. Raises UserError."""
+        return {name: want.config for name, want in desired(lab).items() if want.kind == "switchd"}
 
     def stations(self, switch: str, **only: Any) -> list[dict[str, Any]]:
         """The stations that a switch knows: {vid, mac, port, age_s, kind}; only those with this vid, port or mac."""
@@ -110,16 +116,38 @@ class Lab:
 
     def port(self, where: str) -> Port:
         """`s1:eth3`."""
+        switch, name, config = self._place(where)
+        ports = [row["name"] for row in config["ports"]]
+        if name not in ports:
+            raise UserError(f"{switch} has no port {quoted(name)}; {_near(name, ports)}")
+        return Port(self, switch, name)
+
+    def _place(self, where: str) -> tuple[str, str, dict[str, Any]]:
+        """(switch, port, the switch's configuration); whether there is such a port is another question."""
         switch, colon, name = where.partition(":")
         if not (switch and colon and name):
             raise UserError(f"{quoted(where)} is no port; write SWITCH:PORT, such as s1:eth3")
         switches = self.configs()
         if switch not in switches:
             raise UserError(f"there is no switch {quoted(switch)}; {_near(switch, switches)}")
-        ports = [row["name"] for row in switches[switch]["ports"]]
-        if name not in ports:
-            raise UserError(f"{switch} has no port {quoted(name)}; {_near(name, ports)}")
-        return Port(self, switch, name)
+        return switch, name, switches[switch]
+
+    def port_add(self, where: str, dry_run: bool = False, **keys: object) -> dict[str, Any]:
+        """A new port: port_add("s1:pod1", access=10, tap="listen"). Returns what change() does.
+
+        Keys are those of a port in a lab file, _ for -; a plug that has keys of its own is a dict: udp={"listen": ...,
+        "connect": ...}. Without a plug it waits for a NIC, as every free port does. `vfab up` takes it away again.
+        """
+        from daemons.added_ports import row
+
+        switch, name, config = self._place(where)
+        given = {key.replace("_", "-"): value for key, value in keys.items()}
+        return self.change({switch: {"ports_added": {name: row(self.known, switch, name, given, config)}}}, dry_run)
+
+    def port_remove(self, where: str, dry_run: bool = False) -> dict[str, Any]:
+        """Takes away a port that is at no cable of the lab file; what is plugged in there is cut off."""
+        port = self.port(where)
+        return self.change({port.switch: {"ports_removed": [port.name]}}, dry_run)
 
     def vlan_add(
         self, vid: int, name: str | None = None, *, tagged: Iterable[str] = (), untagged: Iterable[str] = (),

@@ -1,8 +1,9 @@
 """A unix socket at which somebody hands over an open TAP (SCM_RIGHTS), so that the switch needs no privilege for it.
 
-The peer connects, sends one line of at most 100 bytes (it is not looked at) with one descriptor, and reads one line of
-JSON: {"ok": true} or {"error": "one sentence"}. The plug is in while the connection is open, as with VDE's
-control socket.
+The peer connects, sends one line of at most 100 bytes with one descriptor, and reads one line of JSON: {"ok": true} or
+{"error": "one sentence"}. The plug is in while the connection is open, as with VDE's control socket. Where that line is
+"keep", the answer says "kept", too, and the connection means nothing from then on: the plug is in until the TAP itself
+is gone, or the port. So what fabricd plugs in for others stays in when fabricd ends.
 Knows: that exchange, one peer at a time. Refuses to know: what a TAP is (`take` says whether it is one).
 """
 
@@ -18,6 +19,7 @@ from netvirt.ports import Loop, Timer
 from netvirt.ports.errors import PortError
 from netvirt.ports.unixpath import Made, bind, check_path, unix_socket, unlink
 
+KEEP = b"keep"
 _SENDER_SECONDS = 10.0
 _PATIENCE_SECONDS = 5.0  # for a peer that has connected and gives nothing: others wait
 # Out of descriptors or memory: the connection stays in the backlog, so accept would be called again at once, for ever.
@@ -28,7 +30,7 @@ _PAUSE_SECONDS = 1.0
 class Handover:
     """Listens at `path` (0600); `take(fd)` gets each descriptor and owns it, raising PortError for none of use to it.
 
-    `gone()` is called when the peer whose descriptor was taken has closed its connection.
+    `gone()` is called when the peer whose descriptor was taken has closed its connection, unless it said `keep`.
     """
 
     def __init__(self, loop: Loop, path: str, take: Callable[[int], None], gone: Callable[[], None]) -> None:
@@ -41,6 +43,7 @@ class Handover:
         self._listener: socket.socket | None = None
         self._peer: socket.socket | None = None
         self._taken = False
+        self.kept = False
         self._patience: Timer | None = None
         self._pause: Timer | None = None
         self._made: Made | None = None
@@ -68,7 +71,7 @@ class Handover:
                 self._pause = self._loop.call_later(_PAUSE_SECONDS, self._accept_again)
             return
         peer.setblocking(False)
-        if self._peer is not None:
+        if self._peer is not None or self.kept:
             self.refused += 1
             _answer(peer, error="this port has a TAP already; unplug that one first")
             peer.close()
@@ -94,14 +97,16 @@ class Handover:
         except OSError:
             data = b""
         if fds and not self._taken:
-            self._offered(peer, fds)
+            self._offered(peer, fds, data.strip() == KEEP)
             return
         for fd in fds:
             os.close(fd)
-        if not data:
+        if not data and self.kept:
+            self._hang_up()
+        elif not data:
             self.unplug()
 
-    def _offered(self, peer: socket.socket, fds: list[int]) -> None:
+    def _offered(self, peer: socket.socket, fds: list[int], keep: bool) -> None:
         for fd in fds[1:]:
             os.close(fd)
         try:
@@ -112,21 +117,24 @@ class Handover:
             _answer(peer, error=str(error))
             self.unplug()
             return
-        self._taken = True
+        self._taken, self.kept = True, keep
         self._end_patience()
-        _answer(peer, ok=True)
+        _answer(peer, ok=True, **({"kept": True} if keep else {}))
 
     def unplug(self) -> None:
-        """Ends the peer's connection, and waits for the next one."""
+        """The TAP that was taken is none of ours any more: ends the peer's connection, and waits for the next one."""
+        self._hang_up()
+        taken, self._taken, self.kept = self._taken, False, False
+        if taken:
+            self._gone()
+
+    def _hang_up(self) -> None:
         if self._peer is None:
             return
         self._end_patience()
         self._loop.reader(self._peer.fileno(), None)
         self._peer.close()
         self._peer = None
-        taken, self._taken = self._taken, False
-        if taken:
-            self._gone()
 
     def _end_patience(self) -> None:
         if self._patience is not None:

@@ -143,6 +143,7 @@ class TapPort:
             **self._io.statistics(),
             **self._counts,
             **({"refused-plugs": self._handover.refused} if self._handover is not None else {}),
+            **({"kept": 1} if self._handover is not None and self._handover.kept else {}),
             **{f"ended-{reason}": count for reason, count in self._ends.items()},
             **({"problem": self.problem} if self.problem else {}),
         }
@@ -188,6 +189,7 @@ class TapPort:
         """This is the TAP now. Raises PortError for a descriptor that is none; it is the caller's again then."""
         tap = describe(fd, self._wants_offload)
         self._tap = tap
+        self.problem = ""
         self._blocked = False
         self._io.reset(fd, tap.vnet)
         self._counts["plugged"] += 1
@@ -205,6 +207,8 @@ class TapPort:
         self._ends[reason] = self._ends.get(reason, 0) + 1
         self._drop()
         if self._handover is not None:
+            if self._handover.kept:
+                self.problem = "the TAP that was left here is gone, its namespace too perhaps"
             self._handover.unplug()
         if self._create and self._timer is None:
             self._timer = self._loop.call_later(_RETRY_SECONDS, self._try)

@@ -113,6 +113,15 @@ def describe(fd: int, offload: bool) -> Tap:
     return Tap(fd, name, True, 0)
 
 
+def is_alive(fd: int) -> bool:
+    """Is it the descriptor of a TAP that there still is? One whose interface was deleted is good for nothing more."""
+    try:
+        fcntl.ioctl(fd, TUNGETIFF, bytes(40))
+    except OSError:
+        return False
+    return True
+
+
 def _check_socket(fd: int) -> int:
     try:
         with socket.socket(fileno=os.dup(fd)) as made:

@@ -57,8 +57,25 @@ def run(options: argparse.Namespace) -> int:
         raise BadInput("which lab? Write: vfab run LAB -- COMMAND, or: vfab run --topo single,4 -- COMMAND")
     if not words:
         raise BadInput("what is to run? Write it behind the lab: vfab run LAB -- COMMAND")
-    with contextlib.ExitStack() as stack:
+    with _ending_orderly(), contextlib.ExitStack() as stack:
         return _run(_file(options, file, stack), words)
+
+
+@contextlib.contextmanager
+def _ending_orderly() -> Iterator[None]:
+    """A signal that would end us at once lets us tidy up first, as Ctrl-C does: a copy's folder, a shape's file."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    caught = [number for number in _CAUGHT if signal.getsignal(number) == signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _file(options: argparse.Namespace, file: str | None, stack: contextlib.ExitStack) -> str:
@@ -109,9 +126,12 @@ def _up(paths: LabPaths, file: str) -> Iterator[None]:
 def _command(words: list[str], variables: dict[str, str]) -> int:
     """Ctrl-C reaches the command by itself; other signals that would end us are passed on. We end when it has."""
     child: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []  # came while the command was being started
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        if child and number != signal.SIGINT:
+        if not child:
+            early.append(number)
+        elif number != signal.SIGINT:
             child[0].send_signal(number)
 
     # With a handler, and not SIG_IGN, which the command would inherit.
@@ -119,6 +139,8 @@ def _command(words: list[str], variables: dict[str, str]) -> int:
     before = {number: signal.signal(number, pass_on) for number in caught}
     try:
         child.append(subprocess.Popen(words, env={**os.environ, **variables}))
+        for number in early:
+            child[0].send_signal(number)
         code = child[0].wait()
     finally:
         for number, handler in before.items():
