@@ -23,7 +23,7 @@ from netvirt.ports.linkwatch import LinkState, LinkWatch
 from netvirt.ports.packet_io import PacketIo
 from netvirt.ports.tap_io import get_speed
 from netvirt.ports.tuntap import OFFLOADS, check_name
-from netvirt.ports.wire import Wire
+from netvirt.ports.wired import WiredPort
 
 ETH_P_ALL: Final = 3
 SOL_PACKET: Final = 263
@@ -34,7 +34,7 @@ BUFFER: Final = 4 << 20
 _USO_KERNEL = (6, 2)  # UDP segmentation in a virtio-net header
 
 
-class PacketPort:
+class PacketPort(WiredPort[PacketIo]):
     """A switch port whose peer is whatever is behind the interface `name`; a `netvirt.ports.Port`.
 
     It waits for an interface that is not there. Raises PortError here (a name that can't be) and in open() (no
@@ -53,51 +53,18 @@ class PacketPort:
         name: str,
     ) -> None:
         check_name(name)
-        self.carrier = False
+        super().__init__(loop, queue, receive, carrier_changed, PacketIo())
         self.offload = OFFLOADS[0] if kernel() >= _USO_KERNEL else OFFLOADS[1]
-        self.mtu = 0
-        self.speed_mbit = 0
-        self.problem = ""
-        self._loop = loop
-        self._queue = queue
-        self._receive = receive
-        self._carrier_changed = carrier_changed
         self._name = name
-        self._io = PacketIo()
         self._watch = LinkWatch(loop, name, self._link)
         self._socket: socket.socket | None = None
         self._number = 0  # of the interface that the socket is bound to
-        self._blocked = False
         self._lost = 0
-        self._counts = {"plugged": 0, "unplugged": 0}
-        self._ends: dict[str, int] = {}
-
-    @property
-    def wire(self) -> Wire:
-        """For a shortcut, while there is a carrier."""
-        return self._io
 
     def open(self) -> None:
         """Begins; an interface that is not there yet is no error, a missing right is one (PortError)."""
         _packet_socket().close()
         self._watch.open()
-
-    def flush(self) -> None:
-        """Sends what the interface takes now; goes on by itself when it takes more."""
-        sock = self._socket
-        if sock is None or self._blocked or not self.carrier:
-            return
-        while (message := self._queue.head()) is not None:
-            if not self._io.drain(message):
-                self._blocked = True
-                self._loop.writer(sock.fileno(), self._writable)
-                return
-            if self._io.ended:
-                self._lose(self._io.ended)
-                return
-            self._queue.pop()
-        if self._io.down:
-            self._watch.ask()
 
     def close(self) -> None:
         """Lets the interface go."""
@@ -112,8 +79,7 @@ class PacketPort:
             **self._io.statistics(),
             "kernel-dropped": self._kernel_drops(),
             **self._counts,
-            **{f"ended-{reason}": count for reason, count in self._ends.items()},
-            **({"problem": self.problem} if self.problem else {}),
+            **self._told(),
         }
 
     def _kernel_drops(self) -> int:
@@ -147,18 +113,15 @@ class PacketPort:
             made.close()
             self.problem = f"cannot use the interface {self._name}: {error.strerror}"
             return
-        self.problem = ""
         self._socket = made
         self._number = state.number
-        self._counts["plugged"] += 1
         with contextlib.suppress(OSError):  # most virtual interfaces know none
             self.speed_mbit = get_speed(made.fileno(), self._name)
-        self._io.reset(made.fileno())
-        self._loop.reader(made.fileno(), self._readable)
+        self._plug(made.fileno())
 
     def _lose(self, reason: str) -> None:
         """The socket is good for nothing more; the interface may be."""
-        self._ends[reason] = self._ends.get(reason, 0) + 1
+        self._count_end(reason)
         self._drop()
         self._watch.again()
 
@@ -166,45 +129,18 @@ class PacketPort:
         if self._socket is None:
             return
         self._kernel_drops()
-        self._loop.reader(self._socket.fileno(), None)
-        self._loop.writer(self._socket.fileno(), None)
         self._counts["unplugged"] += 1
         made, self._socket, self._number = self._socket, None, 0
-        self._set_carrier(False)
+        self._unplug()
         made.close()
 
-    # --- carrier and frames
+    # --- carrier
 
-    def _set_carrier(self, up: bool) -> None:
-        if up == self.carrier:
-            return
-        self.carrier = up
-        if not up:
-            self._queue.clear("link-down")
-            if self._socket is not None:
-                if self._blocked:
-                    self._loop.writer(self._socket.fileno(), None)
-                self._io.reset(self._socket.fileno())
-            self._blocked = False
-        self._carrier_changed(up)
-        if up:
-            self.flush()
+    def _restart(self) -> None:
+        self._io.reset(self._fd)
 
-    def _readable(self) -> None:
-        sock = self._socket
-        if sock is None:
-            return
-        message = self._io.fill()
-        if message is not None:
-            self._receive(message)
-        if self._io.ended and self._socket is sock:
-            self._lose(self._io.ended)
-
-    def _writable(self) -> None:
-        if self._socket is not None:
-            self._loop.writer(self._socket.fileno(), None)
-            self._blocked = False
-            self.flush()
+    def _found_down(self) -> None:
+        self._watch.ask()
 
 
 def kernel() -> tuple[int, int]:

@@ -20,13 +20,13 @@ from netvirt.ports.handover import Handover
 from netvirt.ports.linkwatch import LinkState, LinkWatch
 from netvirt.ports.tap_io import TapIo
 from netvirt.ports.tuntap import Tap, check_name, describe, open_tap, set_carrier, set_link
-from netvirt.ports.wire import Wire
+from netvirt.ports.wired import WiredPort
 
 SPEED_MBIT = 10_000
 _RETRY_SECONDS = 1.0
 
 
-class TapPort:
+class TapPort(WiredPort[TapIo]):
     """A switch port whose peer is a kernel's network stack behind a TAP; a `netvirt.ports.Port`.
 
     name: the interface. create: made where there is none (needs CAP_NET_ADMIN), set up, and gone with the port unless
@@ -56,15 +56,9 @@ class TapPort:
     ) -> None:
         if name:
             check_name(name)
-        self.carrier = False
-        self.offload = 0
+        super().__init__(loop, queue, receive, carrier_changed, TapIo())
         self.mtu = mtu
         self.speed_mbit = speed_mbit
-        self.problem = ""
-        self._loop = loop
-        self._queue = queue
-        self._receive = receive
-        self._carrier_changed = carrier_changed
         self._name = name
         self._create = create
         self._persistent = persistent
@@ -72,13 +66,9 @@ class TapPort:
         self._given = fd
         self._watch = LinkWatch(loop, name, self._link) if name else None
         self._handover = Handover(loop, path, self._take, self._unplugged) if path else None
-        self._io = TapIo()
         self._tap: Tap | None = None
-        self._blocked = False
         self._linked = True
         self._timer: Timer | None = None
-        self._counts = {"plugged": 0, "unplugged": 0}
-        self._ends: dict[str, int] = {}
 
     def open(self) -> None:
         """Begins; a TAP that is not there yet is no error, a missing right is one (PortError)."""
@@ -91,24 +81,6 @@ class TapPort:
             if self._create:
                 self._make()
             self._watch.open()
-
-    def flush(self) -> None:
-        """Writes what the TAP takes now; goes on by itself when it takes more."""
-        tap = self._tap
-        if tap is None or self._blocked or not self.carrier:
-            return
-        while (message := self._queue.head()) is not None:
-            if not self._io.drain(message):
-                self._blocked = True
-                self._loop.writer(tap.fd, self._writable)
-                return
-            self._queue.pop()
-            if self._io.ended:
-                self._lose(self._io.ended)
-                return
-        if self._io.down:
-            self._set_carrier(False)
-            self._await_up(tap)
 
     def close(self) -> None:
         """Lets the TAP go, stops waiting for one, and removes what the driver made."""
@@ -123,11 +95,6 @@ class TapPort:
         if self._given >= 0:
             os.close(self._given)
             self._given = -1
-
-    @property
-    def wire(self) -> Wire:
-        """For a shortcut, while there is a carrier."""
-        return self._io
 
     def set_link(self, up: bool) -> None:
         """The cable as the TAP's side sees it (TUNSETCARRIER): down, its stack sends nothing and knows why."""
@@ -144,8 +111,7 @@ class TapPort:
             **self._counts,
             **({"refused-plugs": self._handover.refused} if self._handover is not None else {}),
             **({"kept": 1} if self._handover is not None and self._handover.kept else {}),
-            **{f"ended-{reason}": count for reason, count in self._ends.items()},
-            **({"problem": self.problem} if self.problem else {}),
+            **self._told(),
         }
 
     # --- where the TAP comes from
@@ -174,8 +140,7 @@ class TapPort:
         """rtnetlink has something to say about the interface of our name."""
         if state is not None and self._tap is None and not self._create and self._timer is None:
             self._try()
-        tap = self._tap
-        if tap is None:
+        if self._tap is None:
             return
         if state is None:  # deleted, or moved to another namespace: reading tells which
             self._readable()
@@ -183,20 +148,16 @@ class TapPort:
         self.mtu = state.mtu
         if not state.up:
             self._set_carrier(False)
-        self._await_up(tap)
+        self._await_up()
 
     def _take(self, fd: int) -> None:
         """This is the TAP now. Raises PortError for a descriptor that is none; it is the caller's again then."""
         tap = describe(fd, self._wants_offload)
         self._tap = tap
-        self.problem = ""
-        self._blocked = False
-        self._io.reset(fd, tap.vnet)
-        self._counts["plugged"] += 1
+        self._plug(fd)
         set_carrier(fd, self._linked)
         self.offload = tap.takes
-        self._loop.reader(fd, self._readable)
-        self._await_up(tap)
+        self._await_up()
 
     def _unplugged(self) -> None:
         self._counts["unplugged"] += 1
@@ -204,7 +165,7 @@ class TapPort:
 
     def _lose(self, reason: str) -> None:
         """The descriptor is good for nothing more."""
-        self._ends[reason] = self._ends.get(reason, 0) + 1
+        self._count_end(reason)
         self._drop()
         if self._handover is not None:
             if self._handover.kept:
@@ -216,53 +177,27 @@ class TapPort:
     def _drop(self) -> None:
         if self._tap is None:
             return
-        fd = self._tap.fd
-        self._loop.reader(fd, None)
-        self._loop.writer(fd, None)
-        self._tap = None
+        fd, self._tap = self._tap.fd, None
+        self._unplug()
         os.close(fd)
-        self._set_carrier(False)
 
-    # --- carrier and frames
+    # --- carrier
 
-    def _await_up(self, tap: Tap) -> None:
+    def _restart(self) -> None:
+        assert self._tap is not None
+        self._io.reset(self._fd, self._tap.vnet)
+
+    def _await_up(self) -> None:
         """A TAP can be written to when its interface is up, and says so when it comes up."""
         poll = select.poll()
-        poll.register(tap.fd, select.POLLOUT)
+        poll.register(self._fd, select.POLLOUT)
         if any(mask & select.POLLOUT for _, mask in poll.poll(0)):
             self._set_carrier(True)
         else:
-            self._loop.writer(tap.fd, self._writable)
+            self._loop.writer(self._fd, self._writable)
 
-    def _set_carrier(self, up: bool) -> None:
-        if up == self.carrier:
-            return
-        self.carrier = up
-        if not up:
-            self._queue.clear("link-down")
-            self._blocked = False
-            if self._tap is not None:
-                self._io.reset(self._tap.fd, self._tap.vnet)
-        self._carrier_changed(up)
-        if up:
-            self.flush()
+    _room_at_last = _await_up
 
-    def _readable(self) -> None:
-        tap = self._tap
-        if tap is None:
-            return
-        message = self._io.fill()
-        if message is not None:
-            self._receive(message)
-        if self._io.ended and self._tap is tap:
-            self._lose(self._io.ended)
-
-    def _writable(self) -> None:
-        if self._tap is None:
-            return
-        self._loop.writer(self._tap.fd, None)
-        self._blocked = False
-        if self.carrier:
-            self.flush()
-        else:
-            self._await_up(self._tap)
+    def _found_down(self) -> None:
+        self._set_carrier(False)
+        self._await_up()
