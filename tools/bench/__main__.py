@@ -8,6 +8,7 @@ from pathlib import Path
 from tools.bench import (
     blk_disk,
     blk_kernels,
+    blk_levels,
     blk_nbd,
     blk_p99,
     blk_raid,
@@ -30,6 +31,8 @@ FAMILIES = {
     "blk/memory": blk_kernels.rows,
     "blk/tmpfs/nbd": blk_nbd.rows,
     "blk/tmpfs/raid5": blk_raid.rows_tmpfs,
+    "blk/tmpfs/levels": blk_levels.rows_tmpfs,
+    "blk/disk/levels": blk_levels.rows_disk,
     "blk/disk/nbd": blk_disk.rows,
     "blk/disk/raid5": blk_raid.rows_disk,
     "blk/p99/tmpfs": blk_p99.rows_tmpfs,

@@ -1,4 +1,4 @@
-"""btrfs raid5 over loop devices, in a folder. Knows: making and taking down. Refuses to know: what is measured."""
+"""btrfs over loop devices, in a folder. Knows: making and taking down. Refuses to know: what is measured."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ def problem() -> str:
 
 
 class Btrfs:
-    """Data raid5, metadata raid1, defaults otherwise (so with CRC32C), on `count` files of `size` bytes (sparse).
+    """These profiles, defaults otherwise (so with CRC32C), on `count` sparse files of `size` bytes.
 
     `file`: where a file on it may be; `files`: the backing files. RuntimeError if the kernel does not do it.
     """
 
-    def __init__(self, folder: str, count: int, size: int) -> None:
+    def __init__(self, folder: str, count: int, size: int, data: str = "raid5", metadata: str = "raid1") -> None:
         self._mount = f"{folder}/btrfs"
         self.file = f"{self._mount}/file"
         self.files = [f"{folder}/loop{number}.img" for number in range(count)]
         self._size = size
+        self._profiles = ("-d", data, "-m", metadata)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             devices = [self._attach(stack, path) for path in self.files]
-            command(["mkfs.btrfs", "-q", "-f", "-d", "raid5", "-m", "raid1", *devices])
+            command(["mkfs.btrfs", "-q", "-f", *self._profiles, *devices])
             os.mkdir(self._mount)
             # Every device is named, so that nothing needs to scan for them.
             options = ",".join(f"device={device}" for device in devices)

@@ -48,6 +48,12 @@ class StorLab:
             raise RuntimeError(f"vfab {' '.join(args)} failed: {said[-500:]}")
         return said
 
+    def replace(self, number: int, name: str) -> None:
+        """A new file takes the place of a member; returns when it has all of it."""
+        old = os.path.basename(self.files[number])
+        self._vfab("-l", _NAME, "pool", "replace", "p0", old, name, seconds=300.0)
+        self.files[number] = os.path.join(os.path.dirname(self._lab), name)
+
     def __enter__(self) -> Self:
         try:
             self._vfab("up", self._lab)
