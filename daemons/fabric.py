@@ -49,6 +49,7 @@ class Fabric:
         self._ground = ground
         self.desired: dict[str, Desired] = {}
         self.children: dict[str, Child] = {}
+        self._leaving: list[Child] = []  # the lab is without them, and they still run
         self._ending = False
 
     def resume(self) -> None:
@@ -161,24 +162,27 @@ class Fabric:
     def stop_all(self, progress: Progress, done: Callable[[], None]) -> None:
         """End all children, whatever else is under way; `done()` when none is left."""
         self._ending = True
-        children, self.children, self.desired = list(self.children.values()), {}, {}
+        children, self.children, self.desired = [*self.children.values(), *self._leaving], {}, {}
         users = [child for child in children if child.desired.kind in _USERS]
         others = [child for child in children if child.desired.kind not in _USERS]
         self._stop(users, progress, lambda: self._stop(others, progress, done))
 
     def _stop(self, children: list[Child], progress: Progress, done: Callable[[], None]) -> None:
         left = {child.name for child in children}
+        self._leaving += [child for child in children if child not in self._leaving]
         if not left:
             done()
 
-        def stopped(name: str) -> None:
-            left.discard(name)
-            progress({"step": "stop", "node": name, "left": len(left)})
+        def stopped(child: Child) -> None:
+            left.discard(child.name)
+            if child in self._leaving:
+                self._leaving.remove(child)
+            progress({"step": "stop", "node": child.name, "left": len(left)})
             if not left:
                 done()
 
         for child in children:
-            child.stop(lambda name=child.name: stopped(name))  # type: ignore[misc]
+            child.stop(lambda child=child: stopped(child))  # type: ignore[misc]
 
     def let_go(self) -> None:
         """Forget the children; they live on."""

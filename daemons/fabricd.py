@@ -35,6 +35,7 @@ BUSY = "another 'up' or 'down' of this lab is under way; wait for its end"
 ENDED = "the lab was taken down meanwhile"
 _RESTART_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
+_UNUSED_SECONDS = 60.0
 
 
 class Fabricd:
@@ -62,6 +63,19 @@ class Fabricd:
             "hold": self.hold,
             "down": self.down,
         }
+
+    def begin(self) -> None:
+        """Go on where an earlier fabricd was killed. One that nobody tells anything, because whoever started it was
+        killed first, does not stay.
+        """
+        self.fabric.resume()
+        self.deposits.open()
+        if not self.fabric.desired:
+            self._loop.call_later(_UNUSED_SECONDS, self._end_if_unused)
+
+    def _end_if_unused(self) -> None:
+        if not (self._busy or self._held or self._ending):
+            self._end_if_empty()
 
     def reap(self) -> None:
         self._launcher.reap_strays()
@@ -274,8 +288,7 @@ def serve(identity: str, ready: Any, argv: Mapping[str, tuple[str, ...]]) -> Non
             loop.on_signal(signum, loop.stop)
         loop.on_signal(signal.SIGCHLD, fabricd.reap)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        fabricd.fabric.resume()
-        fabricd.deposits.open()
+        fabricd.begin()
         ready("")
         loop.run()
         fabricd.deposits.close()

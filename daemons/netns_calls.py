@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _thread
 import ctypes
+import errno
 import os
 from collections.abc import Callable
 from typing import TypeVar
@@ -46,7 +47,7 @@ def _error() -> OSError:
 
 
 def inside(netns: int | None, work: Callable[[], T]) -> T:
-    """What `work` returns when it is called inside a network namespace; None: a new one. Raises what it raises."""
+    """What `work` returns when called inside a network namespace; None: a new one. Raises what it raises; OSError."""
     results: list[T] = []
     errors: list[BaseException] = []
     done = _thread.allocate_lock()
@@ -61,7 +62,10 @@ def inside(netns: int | None, work: Callable[[], T]) -> T:
         finally:
             done.release()
 
-    _thread.start_new_thread(run, ())
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # what Python makes of pthread_create's EAGAIN: RLIMIT_NPROC, a control group's pids.max
+        raise OSError(errno.EAGAIN, "no more threads may be started (ulimit -u, pids.max)") from None
     done.acquire()
     if errors:
         raise errors[0]

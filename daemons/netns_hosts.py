@@ -165,18 +165,15 @@ class Hosts:
         known = ", ".join(sorted(self.hosts)[:12]) or "none"
         raise UserError(f"there is no host {name!r:.60} here; the hosts of kind netns are: {known}")
 
-    def nameservers(self, host: LabHost) -> list[str]:
-        """The IPv4 addresses of those uplinks with `dns` that are a gateway of this host: there they answer."""
-        ways = {interface.gateway for interface in host.config.interfaces()}
-        ways |= {route.via for route in host.config.routes}
-        servers = [
+    def nameservers(self) -> list[str]:
+        """The IPv4 addresses of the uplinks with `dns`; they answer whoever has them as a gateway."""
+        return [
             address
             for other in self.hosts.values()
             if other.kind == "uplink" and other.config.more.get("dns", True)
             for address in other.addresses()
             if ":" not in address
         ]
-        return [address for address in servers if address in ways]
 
     def close(self) -> None:
         for host in self.hosts.values():

@@ -5,9 +5,11 @@ Knows: uid_map and gid_map (user_namespaces(7)), subuid(5), newuidmap(1). Refuse
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
+import signal
 import subprocess
 from typing import Final, NamedTuple
 
@@ -65,7 +67,7 @@ def _enter_user_namespace(uid: int, gid: int) -> int:
             mapper.communicate("stop\n")
         raise
     if mapper is not None:
-        said, _ = mapper.communicate("go\n", timeout=_MAP_SECONDS)
+        said = _mapped(mapper)
         if mapper.returncode == 0:
             return int(said)
     if _unmapped("uid_map"):
@@ -74,6 +76,17 @@ def _enter_user_namespace(uid: int, gid: int) -> int:
         _write("setgroups", "deny")  # the kernel wants this of somebody without privileges
         _write("gid_map", f"0 {gid} 1")
     return 1
+
+
+def _mapped(mapper: subprocess.Popen[str]) -> str:
+    """What it says when it is told to go; "" where newuidmap hangs, asking a directory service that does not answer."""
+    try:
+        return mapper.communicate("go\n", timeout=_MAP_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(OSError):
+            os.killpg(mapper.pid, signal.SIGKILL)
+        mapper.communicate()
+        return ""
 
 
 def _unmapped(name: str) -> bool:
@@ -109,6 +122,7 @@ def _mapper(uid: int, gid: int) -> subprocess.Popen[str] | None:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # if it refuses, one user is what there is
         text=True,
+        start_new_session=True,
     )
 
 

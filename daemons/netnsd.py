@@ -101,7 +101,7 @@ class Netnsd:
             "netns": host.namespace.fd,
             "pid": os.getpid(),
             "nics": [_nic_status(host, nic) for nic in host.config.nics],
-            "nameservers": self.hosts.nameservers(host),
+            "nameservers": self.hosts.nameservers(),
             "problems": host.problems,
             **({"uplink": host.way_out.status()} if host.way_out is not None else {}),
         }

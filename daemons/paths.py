@@ -19,6 +19,7 @@ MAX_SOCKET_PATH = 107
 # between the XDG folder and the fallback must not depend on one lab's names, or a command could not find the lab again.
 _ROOM_BELOW_ROOT = 29 + 48 + 1
 _NAME_IN_ID = 20
+INSIDE = "VFAB_INSIDE"  # in the environment of what `vfab exec` starts: LabPaths.run, a slash, the host
 
 
 class PathError(UserError):

@@ -103,6 +103,23 @@ def called(prefix: str) -> Iterator[tuple[Process, str]]:
             yield process, argv[0]
 
 
+def with_variable(name: str, prefix: str) -> Iterator[tuple[Process, str]]:
+    """All processes but the caller in whose environment `name` begins with `prefix`, and its value.
+
+    Those of other users too, as far as they may be looked at: in a user namespace of ours programs may be anybody.
+    """
+    wanted = os.fsencode(f"{name}={prefix}")
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        process = identify(pid) if pid != os.getpid() else None
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                value = next((row for row in file.read().split(b"\0") if row.startswith(wanted)), None)
+        except OSError:
+            continue  # it has ended, or is none of ours
+        if process is not None and value is not None and alive(process):
+            yield process, os.fsdecode(value).partition("=")[2]
+
+
 def _ours() -> Iterator[tuple[int, list[str]]]:
     """All processes of this user but the caller, with their arguments."""
     for name in os.listdir("/proc"):

@@ -18,6 +18,8 @@ from daemons.loop import Loop, Timer
 from daemons.paths import LabPaths
 from daemons.process import Process, age, memory_kib
 from daemons.state import Desired, ProcessRow, StateStore
+from daemons.vm_image import overlay_at
+from daemons.vm_record import monitor_path, pid_path, record_path
 
 # A child that lived shorter than this is started again more and more slowly; any other one at once.
 SHORT_LIFE = 2.0
@@ -200,6 +202,9 @@ class Child:
         for machine in self.desired.config.get("machines", ()):
             listening += [machine["console"], machine["qmp"]]
             listening += [nic[key] for nic in machine["nics"] for key in ("path", "qmp") if nic.get(key)]
+            # With its daemon a machine leaves the lab: one of its name that comes later begins afresh.
+            files += [make(paths.run, machine["name"]) for make in (record_path, pid_path, monitor_path)]
+            files.append(overlay_at(machine["name"], machine["log"]))
         return files + [path for path in listening if os.path.dirname(path) == paths.run]
 
     def let_go(self) -> None:

@@ -18,7 +18,7 @@ from daemons import process as processes
 from daemons.client import Client, Unreachable
 from daemons.errors import UserError
 from daemons.locks import Lock
-from daemons.paths import LabPaths, labs_root, run_root, state_root
+from daemons.paths import INSIDE, LabPaths, labs_root, run_root, state_root
 from daemons.process import Process
 from daemons.state import ProcessRow, SqliteStore, StateError
 from daemons.vm_record import living
@@ -56,6 +56,11 @@ def lab_ways(paths: LabPaths) -> dict[Process, str]:
         process: os.path.basename(os.path.dirname(path)).removesuffix(".way")
         for process, path in processes.called(paths.run + os.sep)
     }
+
+
+def lab_programs(paths: LabPaths) -> dict[Process, str]:
+    """What `vfab exec` has started and still lives, with its host: it outlives a netnsd that is killed."""
+    return {process: os.path.basename(value) for process, value in processes.with_variable(INSIDE, paths.run + os.sep)}
 
 
 def _recorded(paths: LabPaths) -> list[ProcessRow]:
@@ -109,9 +114,9 @@ def _wait(fds: dict[int, Process], seconds: float) -> None:
 def remove_folders(paths: LabPaths) -> None:
     """Remove the lab's run folder and state folder, and the folders above them when nothing else is in them.
 
-    Machines that no vmd has ended go first: without these folders nobody would ever find them.
+    Machines that no vmd has ended go first, and what no netnsd has: without these folders nobody would ever find them.
     """
-    end_all(lab_machines(paths))
+    end_all({**lab_machines(paths), **lab_programs(paths), **lab_ways(paths)})
     for folder in (paths.run, paths.state):
         try:
             shutil.rmtree(folder)
@@ -155,6 +160,5 @@ def leave_nothing(paths: LabPaths) -> list[str]:
     end_all(machines)
     ended = lab_processes(paths)
     end_all(ended)
-    end_all(lab_ways(paths))  # if netnsd was there it has ended them
     remove_folders(paths)
     return sorted([*ended.values(), *machines.values()])

@@ -117,7 +117,7 @@ def _kept(path: str) -> list[Any]:
     try:
         with open(path, "rb") as file:
             rows = json.loads(file.read(_FILE_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     return rows if isinstance(rows, list) else []
 

@@ -52,7 +52,7 @@ class DiskConfig(NamedTuple):
 
 
 class MachineConfig(NamedTuple):
-    """memory: bytes. raw: the value as it came, for comparing what changed."""
+    """memory: bytes. raw: the value as it came, without what is the guest's own, for comparing what changed."""
 
     name: str
     memory: int
@@ -117,7 +117,7 @@ def _machine(value: object, where: str) -> MachineConfig:
         _need_path(row, "console", where),
         _need_path(row, "qmp", where),
         _need_path(row, "log", where),
-        row,
+        {**row, "nics": [_ours(nic) for nic in row["nics"]]},
     )
 
 
@@ -133,6 +133,11 @@ def _nic(value: object, where: str) -> NicConfig:
     model, path = _match(row, "model", where, _ID), _need_path(row, "path", where)
     mtu = _whole({"mtu": 1500, **row}, "mtu", where, 68, 65535)
     return NicConfig(name, mac, model, path, mtu, _path(row, "qmp", where))
+
+
+def _ours(nic: dict[str, Any]) -> dict[str, Any]:
+    """Without the addresses, which are the guest's business: a change of theirs starts nothing anew."""
+    return {key: value for key, value in nic.items() if key != "interfaces"}
 
 
 def _disk(value: object, where: str) -> DiskConfig:

@@ -21,10 +21,10 @@ from daemons.vm_config import MachineConfig
 from daemons.vm_ending import Ending
 from daemons.vm_image import overlay_path
 from daemons.vm_logs import last_words
-from daemons.vm_prepare import Ground, Preparation, Ready, monitor_path
+from daemons.vm_prepare import Ground, Preparation, Ready
 from daemons.vm_process import QemuProcess, start
 from daemons.vm_qmp import Qmp, printable
-from daemons.vm_record import Record, forget, load, pid_path, save
+from daemons.vm_record import Record, forget, load, monitor_path, pid_path, save
 
 # A machine that lived shorter than this is tried again more and more slowly.
 SHORT_LIFE = 20.0
@@ -89,9 +89,12 @@ class Guest:
 
     def _adopt(self, process: Process, record: Record | None) -> None:
         self._record = record or Record(True)
-        self.on, self.accel = True, self._record.accel
+        self.on, self.accel = self._record.on, self._record.accel
         print(f"{self.name}: adopted process {process.pid}", file=sys.stderr, flush=True)
         self._take(QemuProcess(self._ground.loop, process, self._ended))
+        if not self.on:  # it was just being switched off
+            self.switch_off("off")
+            return
         raw = self._record.raw
         if raw != self.config.raw:
             self._replace(_changed(raw, self.config.raw) if raw is not None else [])
@@ -241,6 +244,7 @@ class Guest:
             self.start()
         elif self.state == "stopping":
             self._again = True
+            self._save(self._record._replace(on=True))
         else:
             self._settle()
 
@@ -250,6 +254,7 @@ class Guest:
             self._when_settled.append(settled)
         self.on = self._again = False
         self.problem, self.note = "", "switched off"
+        self._save(self._record._replace(on=False))  # now: its end takes a while, and we may be killed in it
         self._end(way)
 
     def leave(self, way: str, gone: Callable[[], None]) -> None:

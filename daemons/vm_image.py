@@ -63,8 +63,12 @@ def image_format(machine: MachineConfig) -> str:
 
 
 def overlay_path(machine: MachineConfig) -> str:
+    return overlay_at(machine.name, machine.log)
+
+
+def overlay_at(name: str, log: str) -> str:
     """In the state folder, beside the folder of logs: the run folder may be memory."""
-    return os.path.join(os.path.dirname(os.path.dirname(machine.log)), "overlays", f"{machine.name}.qcow2")
+    return os.path.join(os.path.dirname(os.path.dirname(log)), "overlays", f"{name}.qcow2")
 
 
 def identity(machine: MachineConfig) -> Identity | None:

@@ -18,7 +18,7 @@ from daemons.vm_image import Identity, check_files, identity, image_format, over
 from daemons.vm_kvm import Kvm, Verdict
 from daemons.vm_logs import complaint
 from daemons.vm_qmp import printable
-from daemons.vm_record import pid_path
+from daemons.vm_record import monitor_path, pid_path
 from daemons.vm_step import Step
 from netvirt.ports.errors import PortError
 from netvirt.ports.unixpath import check_path
@@ -45,11 +45,6 @@ class Ready(NamedTuple):
 
 
 Done = Callable[[Ready | str], None]
-
-
-def monitor_path(run: str, name: str) -> str:
-    """vmd's own monitor; as long as the people's, so that it has room where that has."""
-    return os.path.join(run, f"{name}.mon")
 
 
 class Preparation:

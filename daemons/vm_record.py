@@ -36,6 +36,11 @@ def pid_path(run: str, name: str) -> str:
     return os.path.join(run, name + _PID)
 
 
+def monitor_path(run: str, name: str) -> str:
+    """vmd's own monitor; as long as the people's, so that it has room where that has."""
+    return os.path.join(run, f"{name}.mon")
+
+
 def record_path(run: str, name: str) -> str:
     return os.path.join(run, name + _RECORD)
 

@@ -9,29 +9,30 @@ from typing import Any
 
 from daemons.client import Client, Unreachable
 from daemons.errors import UserError
-from daemons.known import KnownLab
+from daemons.known import KnownLab, desired
 
 VMD = "vmd"
 # vmd answers an order when it is done: a guest that is switched on may wait for a trial of KVM and for its pool.
 SECONDS = 60.0
+_STATUS_SECONDS = 10.0  # that it answers at once
 
 Row = dict[str, Any]
 
 
-def ask(lab: KnownLab, op: str, **args: Any) -> Any:
+def ask(lab: KnownLab, op: str, *, seconds: float = SECONDS, **args: Any) -> Any:
     """An operation of the lab's vmd. Raises UserError."""
+    if VMD not in desired(lab):
+        raise UserError(f"lab {lab.name} has no virtual machines")
     try:
-        with Client(lab.paths.control(VMD), timeout=SECONDS) as client:
+        with Client(lab.paths.control(VMD), timeout=seconds) as client:
             return client.call(op, **args)
     except Unreachable as error:
-        raise UserError(
-            f"{error}; does lab {lab.name} have virtual machines, and is it up? vfab status tells"
-        ) from None
+        raise UserError(f"{error}; vfab status tells what is up") from None
 
 
 def rows(lab: KnownLab) -> list[Row]:
     """All machines of the lab, as vmd's status has them."""
-    found: list[Row] = ask(lab, "status")["machines"]
+    found: list[Row] = ask(lab, "status", seconds=_STATUS_SECONDS)["machines"]
     return found
 
 

@@ -141,6 +141,7 @@ def _vm(lab: Lab, host: Host, places: MachinePlaces) -> Config:
                 "path": path,
                 "mtu": nic.mtu,
                 "qmp": monitor_path(End(host.name, nic.name), places),
+                "interfaces": interface_rows(nic),  # what the guest is expected to set up, for those who ping it
             }
             for nic, path in _plugged(lab, host, places)
         ],

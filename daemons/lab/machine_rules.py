@@ -89,6 +89,9 @@ def _nic(host: Host, nic: Nic, node: Node, kind: str, around: Around) -> Nic:
     if kind in machines.TAPPED and nic.name == "lo":
         what = f"the NIC lo of {quoted(host.name)} would be called like the namespace's own loopback interface"
         around.findings.append(Finding(at, what, "give it another name, such as eth0", key=True))
+    if kind == "uplink" and nic.name == machines.WAY_OUT:
+        what = f"the NIC {nic.name} of {quoted(host.name)} would be called like the uplink's own way out"
+        around.findings.append(Finding(at, what, "give it another name, such as eth0", key=True))
     card = own.model or _own(node, topology.kinds.vm, "nic_model", machines.CARD)
     return replace(nic, mtu=mtu, model=card)
 

@@ -26,6 +26,7 @@ WORDS = {
 }
 # Kinds whose NIC is a TAP in a namespace, which is handed to the switch.
 TAPPED = ("netns", "uplink")
+WAY_OUT = "wan0"  # daemons.uplink_config.WAN; a test holds them together
 # Switches on which a namespace forwards packets that are for others (Documentation/networking/ip-sysctl.rst).
 _FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/forwarding")
 

@@ -35,6 +35,7 @@ class Stack(NamedTuple):
     twice: tuple[Network, ...]  # networks that it has two interfaces in: which one it uses is its own matter
     ways: tuple[tuple[Network, Ip | None], ...]
     forwards: bool
+    asks: bool  # a namespace without an address: a DHCP client may run there
 
 
 def unsure(lab: Lab, reach: Reach) -> Reach:
@@ -46,13 +47,23 @@ def unsure(lab: Lab, reach: Reach) -> Reach:
     near = _near(lab)
     made = {}
     for source in stacks:
+        servers = [stack for stack in stacks if stack.name in near[source.name] and stack is not source]
         for target in stacks:
             heard = reach.get((source.name, target.name), ())
             close = target.name in near[source.name]
-            if source is not target and (close or source.ways or source.kind in STRANGERS):
+            if source is target:
+                continue
+            if source.asks and _leased(servers, close):
+                made[source.name, target.name] = tuple(map(str, target.own))
+            elif close or source.ways or source.kind in STRANGERS:
                 found = (ip for ip in target.own if _doubtful(source, target, ip, str(ip) in heard, close, owners))
                 made[source.name, target.name] = tuple(map(str, found))
     return {pair: addresses for pair, addresses in made.items() if addresses}
+
+
+def _leased(servers: list[Stack], close: bool) -> bool:
+    """Whether an address from one of those in its VLAN may get a namespace to a target. close: it is in that VLAN."""
+    return any(server.kind != "host" and (close or server.forwards) for server in servers)
 
 
 def _doubtful(source: Stack, target: Stack, ip: Ip, heard: bool, close: bool, owners: dict[Ip, Stack]) -> bool:
@@ -92,8 +103,9 @@ def _stack(host: Host) -> Stack:
     linux = host.kind in _LINUX
     forwards = host.kind in (*STRANGERS, "uplink") or (isinstance(host.machine, Netns) and host.machine.forwards)
     own = tuple(dict.fromkeys(address.ip for _, address in every))
+    asks = host.kind == "netns" and not own
     return Stack(
-        host.name, host.kind, own, tuple(networks), tuple(twice if linux else ()), tuple(_ways(host)), forwards
+        host.name, host.kind, own, tuple(networks), tuple(twice if linux else ()), tuple(_ways(host)), forwards, asks
     )
 
 

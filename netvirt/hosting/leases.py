@@ -85,7 +85,8 @@ class Leases:
         if before is not None and before != lease.address:
             self._forget(before)
         holder = self._by_address.get(lease.address)
-        if holder is not None and holder.client != lease.client:
+        # Who declined it has another one by now: that one stays his.
+        if holder is not None and holder.client != lease.client and holder.state != DECLINED:
             self._by_client.pop(holder.client, None)
         self._store(lease)
         if lease.state != DECLINED:  # somebody unknown uses that one: it is nobody's

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from daemons import admission, userns
+from daemons import admission, kvm, userns
 from daemons.lab import loader
 from daemons.lab.lab import Lab
 from daemons.vm_admission import OVERHEAD
@@ -53,6 +53,16 @@ def test_memory(running: dict[str, int], room: int | None, refused: bool) -> Non
         assert "of memory, and" in said and "limits: {vm_memory: 300MiB}" in said
 
 
+@pytest.fixture(autouse=True)
+def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Seems to be installed: no test here starts it."""
+    program = tmp_path / "bin/qemu-system-x86_64"
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    return program
+
+
 def lab(*keys: str, limits: str = "{}") -> Lab:
     return loader.parse(vms(*keys, limits=limits)).lab
 
@@ -83,6 +93,22 @@ def test_files(tmp_path: Path) -> None:
     assert f"its image {tmp_path}/gone.img cannot be used: No such file" in said[0]
     assert "write format: qcow2" in said[1]
     assert "is no file" in said[2]
+
+
+def test_programs(tmp_path: Path, qemu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "k").touch()
+    wanted = lab("kernel: k", "kernel: k, accel: kvm", "kernel: k, accel: kvm")
+    monkeypatch.setattr(kvm, "refused", lambda: kvm.Answer(False, "there is no /dev/kvm"))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert admission.refusals(wanted, Here(tmp_path), {}) == [
+        "v1, v2: accel is kvm, but: there is no /dev/kvm; write accel: auto or tcg"
+    ]
+    monkeypatch.setattr(kvm, "refused", lambda: None)
+    assert admission.refusals(wanted, Here(tmp_path), {}) == []
+    qemu.unlink()
+    assert admission.refusals(wanted, Here(tmp_path), {}) == [
+        "v0, v1, v2: qemu-system-x86_64 is not installed here; install QEMU 7.2 or newer"
+    ]
 
 
 NETNS = (

@@ -220,6 +220,16 @@ def test_an_address_that_somebody_uses_already_is_left_alone_for_a_while() -> No
     assert server.statistics()["without-record"] == 1 and len(server.leases()) == 1
 
 
+def test_who_declined_an_address_keeps_the_one_that_came_after_it() -> None:
+    server = Server(service(100, 101))
+    bind(server, 1)
+    assert server.receive(ask(wire.DECLINE, 1, requested=ip(100), server=OWN), NOW) is None
+    assert bind(server, 1) == "10.0.2.101"
+    later = NOW + DECLINE_SECONDS
+    assert bind(server, 2, later) == "10.0.2.100"
+    assert told(server.receive(ask(wire.REQUEST, 1, ciaddr=ip(101)), later)) == ("ack", "10.0.2.101")
+
+
 def test_nobody_releases_the_lease_of_another_one() -> None:
     server = Server(service())
     bind(server, 1), bind(server, 2)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemons.lab import loader
-from daemons.lab.imports import cleaning, commands
+from daemons.lab.imports import cleaning, commands, graphml
 from daemons.lab.imports.building import Machine
 from daemons.lab.imports.reading import read
 from daemons.lab.imports.report import MOST_NOTES, Unreadable
@@ -68,7 +68,7 @@ def test_any_text(text: str, form: str) -> None:
 
 @given(st.one_of(st.text(max_size=80), WORDS, st.lists(WORDS, max_size=8).map(" ".join)))
 def test_any_command(text: str) -> None:
-    machine, told = Machine("m", "netns", 1), []
+    machine, told = Machine("m", "netns", 1), list[str]()
     commands.understand(machine, text, commands.Place(1, None), told.append)
     assert all(commands.fits(address) for each in machine.interfaces.values() for address in each.addresses)
 
@@ -106,8 +106,42 @@ def test_a_file_with_nothing_but_trouble_has_a_short_report() -> None:
     assert len(lines) == MOST_NOTES + 1 and lines[-1] == "x.yml: and 5000 more like these"
 
 
+def test_very_many_addresses_and_routes_are_cut_off() -> None:
+    """20,000 routes against 20,000 addresses would take half an hour; the time limit of a test is two minutes."""
+    rows = ['a[0]="X"', 'b[0]="X"']
+    rows += [f'a[exec]="ip addr add 10.{i >> 8}.{i & 255}.1/24 dev eth0"' for i in range(20_000)]
+    rows += [f'a[exec]="ip route add 11.{i >> 8}.{i & 255}.0/24 via 10.0.{i & 255}.9"' for i in range(20_000)]
+    found = read("\n".join(rows), "lab.conf")
+    made = found.topo.nodes["a"]
+    assert (len(made["addresses"]), len(made["routes"])) == (commands.MOST_ADDRESSES, commands.MOST_ROUTES)
+    assert "256 addresses at most" in found.report.lines()[0]
+    loader.parse(found.topo.to_yaml())
+
+
 def test_tags_do_nothing() -> None:
     found = read(
         'topology:\n  nodes:\n    b: !!python/object/apply:os.system ["true"]\n    c: {kind: bridge}\n', "x.yml"
     )
     assert "YAML tags such as" in "\n".join(found.report.lines()) and list(found.topo.nodes) == ["c"]
+
+
+class _Piece(str):
+    """Text that counts how often it was measured, cut or not."""
+
+    measured = 0
+
+    def __len__(self) -> int:
+        type(self).measured += 1
+        return 1
+
+    def __getitem__(self, _: object) -> _Piece:
+        return self
+
+
+def test_text_in_many_pieces_is_measured_once() -> None:
+    """expat gives each line of a text by itself: 4 MiB of line ends would take minutes, were all measured for each."""
+    reader = graphml._Reader()
+    reader._start("data", {"key": "k"})
+    for _ in range(3000):
+        reader._characters(_Piece("\n"))
+    assert 0 < _Piece.measured <= 2 * 3000

@@ -13,6 +13,7 @@ from daemons.lab import loader, machine_plan, machines, picture, plan
 from daemons.lab.lab import Lab
 from daemons.lab.machines import Netns, Uplink, Vm
 from daemons.lab.mistake import LabError
+from daemons.uplink_config import WAN
 from tests.t2_core.test_lab_plan import Somewhere, ports
 
 
@@ -157,6 +158,7 @@ def test_what_vmd_is_told() -> None:
     assert first == {
         "name": "eth0", "mac": "02:00:00:00:00:01", "model": "e1000", "path": "/run/v1-eth0.qemu", "mtu": 1500,
         "qmp": "/run/v1-eth0.qmp",
+        "interfaces": [{"name": "eth0", "vlan": 0, "priority": 0, "addresses": ["10.0.0.7/24"], "gateway": None}],
     }  # fmt: skip
     assert (second["model"], second["path"]) == ("virtio-net-pci", "/run/v1-eth1.qemu")
 
@@ -296,6 +298,7 @@ def _nic(case: str) -> str:
         ("{s1: {kind: switch, ports: {e1: {qemu: dial}}}, m: {kind: vm, kernel: k}}", "s1:e1 m:eth0", "has qemu: and"),
         ("{s1: {kind: switch}, m: {kind: netns}, n: {kind: vm, kernel: k}}", "m:eth0 n:eth0", "both machines"),
         ("{s1: {kind: switch}, m: {kind: netns}}", "s1:e1 m:eth0.7", "is a VLAN of a NIC"),
+        ("{s1: {kind: switch}, m: {kind: uplink}}", f"s1:e1 m:{WAN}", "like the uplink's own way out; give it another"),
         ("{s1: {kind: switch}, m: {kind: external}}", "", "external node 'm' has no link"),
         ("{s1: {kind: switch}, m: {kind: uplink, addresses: [10.0.0.1/24]}}", "", "uplink 'm' has no link"),
     ],

@@ -85,6 +85,21 @@ def test_an_uplink() -> None:
     assert not {"b c"} & (sure | unsure)
 
 
+def test_a_namespace_without_an_address_may_be_given_one() -> None:
+    sure, unsure = reaches(b="{kind: netns}", o="{kind: uplink, addresses: [10.0.0.254/24]}")
+    assert {"b a", "b h", "b o"} <= unsure and not any(pair.startswith("b ") for pair in sure)
+    assert "b c" in unsure, "the uplink leads everywhere"
+    unsure = reaches(b="{kind: netns}")[1]
+    assert {"b a", "b h"} <= unsure, "a DHCP server may run in a"
+    assert "b c" not in unsure
+
+
+def test_nobody_gives_addresses_to_those_at_userspace_hosts() -> None:
+    text = "name: t\ntopology:\n  nodes: {s: {kind: switch}, a: {addresses: [10.0.0.1/24]}, b: {kind: netns}}\n"
+    text += '  links: [{endpoints: ["s:a", "a:eth0"]}, {endpoints: ["s:b", "b:eth0"]}]\n'
+    assert doubtful_reach(loader.parse(text).lab) == {}
+
+
 def test_one_network_twice() -> None:
     twin = "{kind: netns, interfaces: {eth0: {addresses: [10.0.0.254/24]}, eth1: {addresses: [10.0.0.253/24]}}}"
     sure, unsure = reaches(r=twin)

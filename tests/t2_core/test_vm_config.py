@@ -32,6 +32,12 @@ def test_the_whole_value() -> None:
     assert found.raw == config()["machines"][0]
 
 
+def test_the_guests_own_addresses_are_no_change_of_the_machine() -> None:
+    told = config()
+    told["machines"][0]["nics"][0]["interfaces"] = [{"name": "eth0", "addresses": ["10.0.0.1/24"]}]
+    assert parse_config(told) == parse_config(config())
+
+
 @pytest.mark.parametrize(
     ("place", "value", "sentence"),
     [

@@ -10,18 +10,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from daemons import fabricd, teardown
 from daemons import process as processes
-from daemons import teardown
 from daemons.client import Client, Refused, Unreachable
+from daemons.control import encode
 from daemons.errors import UserError
 from daemons.locks import Lock
+from daemons.loop import Loop
 from daemons.paths import LabPaths, lab_id
 from daemons.process import Process, alive, identify
 from daemons.spawn import spawn
+from daemons.state import SqliteStore
 from daemons.teardown import end_lab, leave_nothing
 from tests.support import double_fabricd
 from tests.support.waiting import until
@@ -367,3 +371,67 @@ def test_thirty_two_children_start_together(bench: Bench) -> None:
 def test_fabricd_without_a_lab_says_how_it_is_called() -> None:
     done = subprocess.run([sys.executable, "-P", "-m", "daemons.fabricd"], capture_output=True, text=True)
     assert done.returncode == 2 and "--lab" in done.stderr
+
+
+def test_down_waits_for_what_an_up_was_still_stopping(bench: Bench) -> None:
+    bench.up({"s1": switch(), "s2": switch()})
+    second = bench.process("s2")
+    os.kill(second.pid, signal.SIGSTOP)  # it hears no SIGTERM, so it is killed after the grace
+    bench.write({"s1": switch()})
+    with Client(bench.paths.control("fabricd"), timeout=40) as client:
+        client._socket.sendall(encode({"id": 1, "op": "apply", "args": {"file": str(bench.file)}}))
+        until(lambda: "s2" not in bench.pids())
+        end_lab(bench.paths)
+    assert not alive(second)
+    assert bench.gone()
+
+
+def test_only_a_lab_of_nobody_can_be_held(bench: Bench) -> None:
+    with Client(bench.paths.control("fabricd")) as first, Client(bench.paths.control("fabricd")) as second:
+        first.begin("hold")
+        with pytest.raises(Refused, match="is up already"):
+            second.begin("hold")
+    until(bench.gone)
+    bench.begin()
+    bench.up({"s1": switch()})
+    with Client(bench.paths.control("fabricd")) as third, pytest.raises(Refused, match="is up already"):
+        third.begin("hold")
+    assert bench.node("s1")["state"] == "up"
+
+
+def test_a_machine_that_leaves_with_its_daemon_leaves_nothing(bench: Bench) -> None:
+    run, state = Path(bench.paths.run), Path(bench.paths.state)
+    names = {"console": f"{run}/g1.console", "qmp": f"{run}/g1.qmp", "log": str(state / "logs" / "g1.console.log")}
+    bench.up({"s1": switch(), "vmd": {"machines": [{"name": "g1", "nics": [], **names}]}})
+    (state / "overlays").mkdir()
+    left = [run / "g1.vm.json", run / "g1.pid", run / "g1.mon", state / "overlays" / "g1.qcow2"]
+    for path in left:
+        path.touch()
+    bench.up({"s1": switch()})
+    assert [path for path in left if path.exists()] == []
+
+
+def test_a_controller_that_nobody_tells_anything_does_not_stay(home: Path) -> None:
+    paths = LabPaths(lab_id("one", home / "x"))
+    script = f"from daemons import fabricd; fabricd._UNUSED_SECONDS = 0.05; fabricd.main(['--lab', {paths.id!r}])"
+    subprocess.run([sys.executable, "-P", "-c", script], timeout=60, check=True)
+    assert not os.path.exists(paths.run) and not os.path.exists(paths.state)
+
+
+def test_what_cannot_be_removed_is_told_and_keeps_nobody(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(paths: LabPaths) -> None:
+        raise UserError("cannot remove it")
+
+    monkeypatch.setattr(fabricd, "remove_folders", refuse)
+    paths = LabPaths(lab_id("one", home / "x"))
+    paths.create()
+    loop = Loop()
+    made = fabricd.Fabricd(loop, paths, SqliteStore(paths.database), {})
+    told: list[str] = []
+    reply = cast(Any, SimpleNamespace(event=told.append, fail=told.append, done=told.append))
+    loop.call_later(0, lambda: made.down({}, reply))
+    loop.call_later(30, loop.stop)
+    loop.call_later(29, lambda: told.append("it stays"))
+    loop.run()
+    assert told == ["cannot remove it"]
+    loop.close()

@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -334,3 +335,21 @@ def test_junk_is_refused_with_a_sentence(home: Path, value: Any, sentence: str) 
 
     with pytest.raises(UserError, match=sentence):
         parse_config({"lab": "x", "epoch": 1, **value} if isinstance(value, dict) and "hosts" in value else value)
+
+
+def test_a_newuidmap_that_hangs_leaves_one_user(home: Path) -> None:
+    """It asks directory services at times; a netnsd that gave up there would be started again and again."""
+    need_namespaces()
+    for name in ("newuidmap", "newgidmap"):
+        (home / name).write_text("#!/bin/sh\nsleep 600\n")
+        (home / name).chmod(0o755)
+    script = (
+        "from daemons import netns_users as n; n._MAP_SECONDS = 0.3; n._granted = lambda file, uid: (100000, 65536); "
+        "print(n.become_able().ids)"
+    )
+    prefix = POWERLESS if os.geteuid() == 0 else ()
+    done = subprocess.run(
+        [*prefix, sys.executable, "-P", "-c", script], env={**os.environ, "PATH": f"{home}:{os.environ['PATH']}"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("1\n", "")

@@ -18,7 +18,8 @@ import pytest
 
 from daemons import kvm
 from daemons import process as processes
-from daemons.client import Refused
+from daemons.client import Client, Refused
+from daemons.control import encode
 from daemons.process import identify
 from daemons.vm_logs import KEEP_BYTES
 from tests.support.guest.image import image
@@ -391,3 +392,21 @@ def test_a_writable_image_has_one_writer(room: Room) -> None:
     assert not (room.folder / "overlays").exists()
     room.power("vm1", "off")
     room.power("vm2", "on")
+
+
+def test_a_machine_that_was_being_switched_off_when_vmd_was_killed_stays_off(room: Room) -> None:
+    vm1 = room.machine("vm1")
+    room.configure(vm1)
+    pid = room.wait("vm1", "running")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    order = Client(room.vmd.path, timeout=5)
+    order._socket.sendall(encode({"id": 1, "op": "power", "args": {"machine": "vm1", "what": "off"}}))
+    room.wait("vm1", "stopping")
+    room.kill()
+    order.close()
+    room.again()
+    room.configure(vm1)
+    assert room.rows()["vm1"]["state"] == "stopping"
+    os.kill(pid, signal.SIGCONT)
+    assert room.wait("vm1", "stopped")["note"] == "switched off"
+    assert room.processes() == []

@@ -132,6 +132,8 @@ def test_what_can_not_be_is_one_sentence(lab: Path, home: Path) -> None:
         vfab("exec", "h11", "--", "true", code=2).sentence == "there is no host of kind netns 'h11'; did you mean 'h1'?"
     )
     assert "there are: h1, h2, h3, r1" in vfab("exec", "gateway", "--", "true", code=2).sentence
+    assert "h1 is no userspace host" in vfab("traffic", "h1", "u1", code=2).sentence
+    assert vfab("traffic", "u9", "u1", code=2).sentence == "there is no userspace host 'u9'; there are: u1"
     assert "use vfab ping u1" in vfab("exec", "u1", "--", "true", code=2).sentence
     assert vfab("exec", "h1", "--", "/no/such", code=127).sentence == "cannot run /no/such: No such file or directory"
     assert vfab("exec", "h1", "--", "/etc", code=126).sentence == "cannot run /etc: Permission denied"
@@ -174,6 +176,29 @@ def test_what_is_killed_comes_back_with_all_its_plugs(lab: Path, node: str) -> N
     until(lambda: vfab("ping", "h1", "h2", "-c", "1", "-W", "0.5", code=None).code == 0, what="a ping after the kill")
     assert "10.0.0.1/24" in vfab("exec", "h1", "--", "ip", "address").out
     until(lambda: vfab("status", code=None).code == 0, what="a lab that is whole")
+
+
+def _sleeper(home: Path, host: str) -> subprocess.Popen[bytes]:
+    """A program in a host that goes on by itself, from when it runs there."""
+    there = home / f"{host}.there"
+    words = ("exec", host, "--", "sh", "-c", f"echo > {there}; sleep 600 & wait")
+    process = subprocess.Popen([BIN / "vfab", *words], stdin=subprocess.DEVNULL)
+    until(there.exists, what=f"the program in {host}")
+    return process
+
+
+@pytest.mark.parametrize("killed", [("netnsd",), ("fabricd", "netnsd", "s1")], ids=["netnsd", "all"])
+def test_programs_of_a_killed_netnsd_end_with_the_lab(lab: Path, home: Path, killed: tuple[str, ...]) -> None:
+    program = _sleeper(home, "h1")
+    ps = vfab("ps", "--json").json
+    for node in killed:
+        os.kill((ps["fabricd"] if node == "fabricd" else ps["nodes"][node])["pid"], signal.SIGKILL)
+    if len(killed) == 1:
+        until(lambda: vfab("status", code=None).code == 0, what="a lab that is whole")
+    assert program.poll() is None, "it may still be of use"
+    vfab("down")
+    assert program.wait(SECONDS) == -signal.SIGTERM
+    vfab("up", str(lab))  # for the end of the fixture
 
 
 def test_somebody_without_a_privilege(nobody: Nobody) -> None:

@@ -75,6 +75,12 @@ def test_the_lab_goes_to_the_output(folder: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_lab_file_of_our_own_is_nothing_to_import(folder: Path) -> None:
+    Path("pair.fab.yml").write_text(CLAB)
+    assert "vfab up pair.fab.yml" in vfab("import", "pair.fab.yml", code=2).sentence
+    assert "kind: netns" in vfab("import", "pair.fab.yml", "--format", "containerlab").out
+
+
 def test_it_reads_a_pipe(folder: Path) -> None:
     Path("x").write_text(CLAB)
     told = run("sh", "-c", f"{BIN}/vfab import - < x > pair.fab.yml")

@@ -57,6 +57,13 @@ def test_who_reaches_whom(machines: str) -> None:
 def test_what_is_told_of_the_ports(machines: str) -> None:
     assert "-netdev" in vfab("attach", "s1:eth7", "--for", "qemu").out
     assert "has client:eth0 of this lab in it" in vfab("attach", "s1:eth1", code=1).sentence
+    for node in ("probe", "probe:eth0"):
+        assert vfab("attach", node).out == vfab("attach", "s1:eth7").out
+    assert vfab("attach", "gw", code=2).sentence == "gw has several cables; say which port: s1:eth4, s1:eth5"
+    assert "has client:eth0 of this lab in it" in vfab("attach", "client", code=1).sentence
+    assert "'nobody' is no port" in vfab("attach", "nobody", code=2).sentence
+    for words in (("console", "client"), ("vm", "list")):
+        assert vfab(*words, code=1).sentence == "lab machines has no virtual machines"
     assert "takes it" in vfab("trace", "client", "dst=web", "icmp").out
     drawn = vfab("graph").out
     assert "gw:eth1 (namespace)" in drawn and "probe (external)" in drawn and "s1 up" in drawn

@@ -9,11 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from daemons.client import Client, Refused
+from daemons.paths import LabPaths, lab_id
+from daemons.spawn import spawn
 from tests.support.user import BIN, left_in, run, vfab
 from tests.support.waiting import until
+from tools.verbs import run as run_verb
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LAB = """
@@ -158,3 +163,38 @@ def test_the_generator(home: Path) -> None:
     answer = vfab("run", "--fresh", lab, "--", sys.executable, "-P", script, "3")
     assert answer.out.startswith("3 frames from 02:")
     assert len(Path(script).read_text().splitlines()) <= 20
+
+
+def test_the_second_of_two_at_once_is_told_and_does_not_end_the_first(file: Path) -> None:
+    paths = LabPaths(lab_id("captive", file))
+    spawn(paths)
+    with Client(paths.control("fabricd")) as first:
+        assert first.begin("hold") == {"held": True}
+        with Client(paths.control("fabricd")) as second, pytest.raises(Refused, match="is up already"):
+            second.begin("hold")
+        assert first.call("ps")["nodes"] == {}
+    until(lambda: not left_in(file.parent / "run"), 30)
+
+
+@pytest.mark.parametrize("words", [("--fresh", "FILE"), ("--topo", "single,2"), ("--fresh", "--topo", "single,2")])
+def test_who_is_ended_while_the_lab_comes_up_leaves_no_file(file: Path, words: tuple[str, ...]) -> None:
+    home, temporary = file.parent, file.parent / "tmp"
+    temporary.mkdir()
+    command = [VFAB, "run", *(str(file) if word == "FILE" else word for word in words), "--", "sleep", "30"]
+    child = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temporary)})
+    until(lambda: list(temporary.iterdir()) or list((home / "state").rglob("single-2.fab.yml")), 30)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(30) == 128 + signal.SIGTERM
+    assert not list(temporary.iterdir()) and not list((home / "state").rglob("*.fab.yml"))
+    until(lambda: not left_in(home / "run"), 30)
+
+
+def test_a_signal_that_comes_while_the_command_starts_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = subprocess.Popen
+
+    def start(*args: Any, **more: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert run_verb._command(["sleep", "30"], {}) == 128 + signal.SIGTERM

@@ -134,3 +134,12 @@ def test_down_leaves_no_pasta_behind_when_all_was_killed(vfab: Outside) -> None:
     assert vfab.pastas() == [pasta]
     vfab("down")
     assert vfab.pastas() == []
+
+
+def test_down_leaves_no_pasta_behind_when_netnsd_hangs(vfab: Outside) -> None:
+    vfab("up", vfab.file)
+    (pasta,) = vfab.pastas()
+    for pid in (pasta, vfab.pid("netnsd")):
+        os.kill(pid, signal.SIGSTOP)
+    vfab("down")
+    assert vfab.pastas() == []

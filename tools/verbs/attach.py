@@ -34,12 +34,17 @@ _KINDS: dict[str, Callable[[str, dict[str, Any], str], dict[str, str]]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("port", metavar="PORT", help="a switch port, such as s1:eth5, or a LUN, such as lun0")
+    parser.add_argument(
+        "port", metavar="PORT", help="a switch port, such as s1:eth5, an external node, or a LUN, such as lun0"
+    )
     parser.add_argument("--for", dest="program", choices=PROGRAMS, help="only what this program needs")
 
 
 def run(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
+    if ":" not in options.port and storage.pools(lab) and storage.find_lun(lab, options.port) is not None:
+        return _lun(options, lab)
+    options.port = _cable(lab, options.port)
     if ":" not in options.port and storage.pools(lab):
         return _lun(options, lab)
     config, port = find_port(lab, options.port)
@@ -60,6 +65,21 @@ def run(options: argparse.Namespace) -> int:
     if port["kind"] == "listen" and port["peer"]:
         print(f"\nNote: this port is meant for {port['peer']}; whoever comes second is refused.")
     return 0
+
+
+def _cable(lab: KnownLab, text: str) -> str:
+    """The port of a switch that a node (ext1) or its card (ext1:eth0) is to be plugged into; else what was said.
+
+    Raises BadInput where a node has several.
+    """
+    switches = {name: want.config for name, want in desired(lab).items() if want.kind == "switchd"}
+    if text.partition(":")[0] in switches:
+        return text
+    rows = [(f"{name}:{port['name']}", str(port["peer"])) for name in switches for port in switches[name]["ports"]]
+    ends = [where for where, peer in rows if text in (peer, peer.partition(":")[0])]
+    if len(ends) > 1:
+        raise BadInput(f"{text} has several cables; say which port: {', '.join(ends)}")
+    return ends[0] if ends else text
 
 
 def _lun(options: argparse.Namespace, lab: KnownLab) -> int:

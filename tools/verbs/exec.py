@@ -11,6 +11,7 @@ import os
 
 from daemons.client import Client
 from daemons.errors import UserError
+from daemons.paths import INSIDE
 from tools.entering import become, enter
 from tools.errors import BadInput
 from tools.labs import choose
@@ -48,4 +49,5 @@ def run(options: argparse.Namespace) -> int:
     if row is None:
         raise UserError(f"{node.name} is not up: {'; '.join(status['problems']) or 'it is just being started'}")
     enter(row)
+    os.environ[INSIDE] = os.path.join(lab.paths.run, node.name)
     become(words or [os.environ.get("SHELL", "/bin/sh")])

@@ -14,6 +14,7 @@ from daemons.lab import loader
 from daemons.lab.imports.reading import FORMATS, HOSTS, format_of, read
 from daemons.lab.imports.report import Unreadable
 from daemons.lab.mistake import LabError
+from tools.errors import BadInput
 from tools.importing import chosen, read_text, startups
 from tools.output import print_json
 from tools.shapes import keep
@@ -33,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     path = chosen(options.file)
+    if path.endswith(".fab.yml") and options.format is None:  # its shape is near enough to containerlab's to be misread
+        raise BadInput(f"{path} is a lab file of virtfab itself, nothing to import: vfab up {path}")
     text = read_text(path)
     form = options.format or format_of(path, text)
     try:

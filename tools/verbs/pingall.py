@@ -68,7 +68,10 @@ def run(options: argparse.Namespace) -> int:
             f" {len(pairs) - unsure - joined} stayed apart."
         )
         if unsure:
-            print(f"Of {unsure} more nothing was expected: limits, flood switches or static stations decide.")
+            print(
+                f"Of {unsure} more nothing was expected: routers, leases, virtual machines, limits, flood"
+                " switches or static stations decide."
+            )
     return 1 if wrong else 0
 
 

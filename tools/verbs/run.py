@@ -58,7 +58,13 @@ def run(options: argparse.Namespace) -> int:
     if not words:
         raise BadInput("what is to run? Write it behind the lab: vfab run LAB -- COMMAND")
     with _ending_orderly(), contextlib.ExitStack() as stack:
-        return _run(_file(options, file, stack), words)
+        with contextlib.ExitStack() as source:
+            found = _file(options, file, source)
+            if options.fresh:
+                found = _copy(found, stack)
+            else:
+                stack.push(source.pop_all())
+        return _run(found, words)
 
 
 @contextlib.contextmanager
@@ -81,22 +87,37 @@ def _ending_orderly() -> Iterator[None]:
 def _file(options: argparse.Namespace, file: str | None, stack: contextlib.ExitStack) -> str:
     """The lab's file, found and read; of a copy the one in a folder that goes with `stack`."""
     try:
-        if file is None:
-            found = shapes.lay(shapes.read(options.topo, options.hosts))
-        else:
+        if file is not None:
             found = os.path.realpath(find(file))
+        elif options.fresh:
+            found = stack.enter_context(shapes.on_trial(shapes.read(options.topo, options.hosts)))
+        else:
+            found = os.path.realpath(shapes.lay(shapes.read(options.topo, options.hosts)))
+            stack.callback(_forget_shape, found)
         load(found)
     except LabError as error:
         raise BadFile(str(error)) from None
-    if options.fresh:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vfab-run-", ignore_cleanup_errors=True))
-        found = os.path.realpath(fresh.copy(found, folder))
     return found
+
+
+def _copy(file: str, stack: contextlib.ExitStack) -> str:
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vfab-run-", ignore_cleanup_errors=True))
+    return os.path.realpath(fresh.copy(file, os.path.realpath(folder)))
+
+
+def _forget_shape(file: str) -> None:
+    """Unless there is a lab that was made from it."""
+    if os.path.exists(file) and not _is_up(LabPaths(lab_id(load(file).lab.name, file))):
+        shapes.forget(file)
+
+
+def _is_up(paths: LabPaths) -> bool:
+    return os.path.exists(paths.control("fabricd")) or os.path.exists(paths.database)
 
 
 def _run(file: str, words: list[str]) -> int:
     paths = LabPaths(lab_id(load(file).lab.name, file))
-    if os.path.exists(paths.control("fabricd")) or os.path.exists(paths.database):
+    if _is_up(paths):
         raise UserError(f"{file} is up already; end it with vfab down, or use --fresh for a copy of it")
     with _up(paths, file):
         try:
@@ -108,7 +129,12 @@ def _run(file: str, words: list[str]) -> int:
 
 @contextlib.contextmanager
 def _up(paths: LabPaths, file: str) -> Iterator[None]:
-    with controller(paths) as line:
+    try:
+        line = controller(paths)
+    except (KeyboardInterrupt, SystemExit):
+        end_lab(paths)  # it may have been started, and nobody knows of it
+        raise
+    with line:
         line.begin("hold")
         try:
             value = apply(paths, file, False, lambda event: None)
@@ -120,7 +146,6 @@ def _up(paths: LabPaths, file: str) -> Iterator[None]:
             yield
         finally:
             end_lab(paths)
-            shapes.forget(file)
 
 
 def _command(words: list[str], variables: dict[str, str]) -> int:

@@ -6,7 +6,9 @@ import argparse
 
 from daemons.client import Client
 from tools.arguments import seconds, whole
+from tools.errors import BadInput
 from tools.labs import choose
+from tools.nodes import nobody, nodes
 from tools.output import print_json
 
 
@@ -21,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
+    known = nodes(lab)
+    for name in (options.source, options.target):
+        if name not in known:
+            nobody(lab, name, [each.name for each in known.values() if each.kind == "host"], "userspace host")
+        if known[name].kind != "host":
+            raise BadInput(f"{name} is no userspace host; between namespaces: vfab shell -c 'iperf H1 H2'")
     with Client(lab.paths.control("hostd"), timeout=options.seconds + 30) as client:
         result = client.call(
             "traffic", src=options.source, dst=options.target, seconds=options.seconds, size=options.size

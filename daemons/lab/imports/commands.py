@@ -18,6 +18,8 @@ from ..mistake import quoted
 from .building import Machine, Route
 
 LONGEST: Final = 1000
+# Of an interface, and of a machine: each route is held against each address, here and when the lab file is read.
+MOST_ADDRESSES, MOST_ROUTES = 256, 1024
 _IFNAME = re.compile(r"[^\s/:]{1,15}")  # netdevice(7): IFNAMSIZ is 16 with its NUL
 _SHELLS: Final = ("sh", "bash", "ash", "/bin/sh", "/bin/bash", "/bin/ash")
 _BEYOND: Final = re.compile(r"[$`|<(){}*?]|>>|(?<!&)&(?!&)|\\$")
@@ -244,7 +246,10 @@ def _address(machine: Machine, dev: str, text: str, place: Place) -> None:
     address = ip_interface(text)
     if not fits(text):
         raise NotSimple("that is no address that a machine can have here")
-    machine.interface(name, *place).addresses.append(str(address))
+    addresses = machine.interface(name, *place).addresses
+    if len(addresses) >= MOST_ADDRESSES:
+        raise NotSimple(f"an interface has {MOST_ADDRESSES} addresses at most here")
+    addresses.append(str(address))
 
 
 def fits(text: str) -> bool:
@@ -282,4 +287,6 @@ def _add_route(machine: Machine, to: str, via: str | None, dev: str | None, plac
         if to != "default" and ip_address(via).version != ip_network(to).version:
             raise NotSimple("a network of one IP version, and a router of the other")
     dev = machine.alias.get(_name(dev), dev) if dev is not None else None
+    if len(machine.routes) >= MOST_ROUTES:
+        raise NotSimple(f"a machine has {MOST_ROUTES} routes at most here")
     machine.routes.append(Route(to, via, dev, *place))

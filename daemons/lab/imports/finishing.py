@@ -6,7 +6,7 @@ Knows: which keys a kind of node has; that an address needs a cable, a router a 
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from ..mistake import quoted
@@ -122,19 +122,15 @@ def _interface(machine: Machine, interface: Interface, is_vlan: bool, report: Re
 
 def _network(machine: Machine, interfaces: dict[str, dict[str, Any]], report: Report) -> dict[str, Any]:
     """gateway: and routes:, as far as they lead somewhere."""
-    networks = {
-        name: [ip_network(address, strict=False) for address in keys.get("addresses", ())]
-        for name, keys in interfaces.items()
-    }
+    reached = _Reached(interfaces)
     own = {address.partition("/")[0] for keys in interfaces.values() for address in keys.get("addresses", ())}
     gateway: str | None = None
     routes: dict[str, dict[str, Any]] = {}
     for route in machine.routes:
         dev = _device(machine, route.dev)
-        near = [net for name, nets in networks.items() if dev in (None, name) for net in nets]
-        reached = route.via is None or (route.via not in own and any(ip_address(route.via) in net for net in near))
+        on_link = route.via is None or (route.via not in own and reached.by(dev, route.via))
         default = route.to == "default" or ip_network(route.to).prefixlen == 0
-        if not reached or (dev is not None and dev not in networks) or (route.via is None and dev is None):
+        if not on_link or (dev is not None and dev not in interfaces) or (route.via is None and dev is None):
             _left(route, machine, "it leads to no network of an interface here", report)
         elif default and route.via and gateway is None:
             gateway = route.via
@@ -148,6 +144,28 @@ def _network(machine: Machine, interfaces: dict[str, dict[str, Any]], report: Re
             to = route.to if not default else ("::/0" if ":" in str(route.via) else "0.0.0.0/0")
             routes[to] = {"to": to, **({"via": route.via} if route.via else {}), **({"dev": dev} if dev else {})}
     return {"gateway": gateway, "routes": list(routes.values()) or None}
+
+
+class _Reached:
+    """Whom the addresses of interfaces reach without a router. In sets, because there may be thousands."""
+
+    def __init__(self, interfaces: dict[str, dict[str, Any]]) -> None:
+        self._networks: set[tuple[str | None, IPv4Network | IPv6Network]] = set()
+        for name, keys in interfaces.items():
+            for address in keys.get("addresses", ()):
+                network = ip_network(address, strict=False)
+                self._networks |= {(name, network), (None, network)}
+        self._lengths = {(network.version, network.prefixlen) for _, network in self._networks}
+
+    def by(self, dev: str | None, address: str) -> bool:
+        """dev: None for any interface."""
+        wanted = ip_address(address)
+        make = IPv4Network if wanted.version == 4 else IPv6Network
+        return any(
+            (dev, make((int(wanted), length), strict=False)) in self._networks
+            for version, length in self._lengths
+            if version == wanted.version
+        )
 
 
 def _same(one: str, other: str | None) -> bool:

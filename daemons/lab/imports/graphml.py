@@ -55,6 +55,7 @@ class _Reader:
         self._open: list[Any] = []
         self._key = ""
         self._text: list[str] | None = None
+        self._room = 0  # characters that `_text` still takes
         self._depth = 0
         self._parser = expat.ParserCreate(namespace_separator=" ")
         self._parser.StartElementHandler = self._start
@@ -92,9 +93,9 @@ class _Reader:
             word = attributes.get("attr.name") or attributes.get("yfiles.type") or key
             self.keys[key] = (word[:MOST_TEXT], attributes.get("for", "all"), line)
         elif name == "data":
-            self._key, self._text = attributes.get("key", ""), []
+            self._key, self._text, self._room = attributes.get("key", ""), [], MOST_TEXT
         elif name in ("NodeLabel", "EdgeLabel"):  # yEd: inside a data element
-            self._key, self._text = "label", []
+            self._key, self._text, self._room = "label", [], MOST_TEXT
         elif name == "graph":
             self.graphs += 1
             if self.graphs > 1:
@@ -121,8 +122,9 @@ class _Reader:
         self._open.append(edge)
 
     def _characters(self, text: str) -> None:
-        if self._text is not None and sum(map(len, self._text)) < MOST_TEXT:
-            self._text.append(text[:MOST_TEXT])
+        if self._text is not None and self._room:
+            self._text.append(text[: self._room])
+            self._room -= len(self._text[-1])
 
     def _end(self, name: str) -> None:
         self._depth -= 1
