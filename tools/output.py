@@ -66,7 +66,8 @@ def duration(seconds: float | None) -> str:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    # Bytes of a file's name that are no UTF-8 become the escapes that JSON has for them.
+    print(json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())
 
 
 def warn(sentence: str) -> None:
