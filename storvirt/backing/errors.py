@@ -10,6 +10,9 @@ import os
 
 # The first two are the host's trouble and never the member's (storvirt/pool): write again when there is space.
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Of a member elsewhere: nothing is heard of it. That is no fsync that failed: what it answered before is true when it
+# comes back. (An fsync of a file gives none of these.)
+UNHEARD = frozenset({errno.ENOTCONN, errno.EHOSTDOWN})
 
 REASONS = {
     errno.ENOSPC: "its file system is full",
@@ -27,6 +30,11 @@ REASONS = {
     errno.EISDIR: "it is a folder",
     errno.EMFILE: "this process has too many files open (ulimit -n)",
     errno.ENFILE: "the whole system has too many files open",
+    errno.ENOTCONN: "its NBD server is gone",
+    errno.EHOSTDOWN: "its NBD server does not answer",
+    errno.EPROTO: "its NBD server broke the protocol",
+    errno.ESHUTDOWN: "its NBD server is shutting down",
+    errno.EBUSY: "it is in use: mounted, or a part of another disk",
     errno.EOPNOTSUPP: "its file system does not offer this",
 }
 

@@ -88,7 +88,7 @@ cdef class FileMember(Member):
         path = os.fspath(path)
         # O_NONBLOCK so that a pipe in this place does not hang us; io_uring would take it seriously, so it is cleared.
         flags = (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-        fd = _os_open(path, flags, "open")
+        fd = _os_open(path, flags, "open", read_only)
         try:
             mode = os.fstat(fd).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
@@ -185,6 +185,12 @@ cdef class FileMember(Member):
         return 0
 
     cdef int do_punch(self, uint64_t offset, uint64_t length) noexcept nogil:
+        cdef uint64_t end = offset + length
+        if not self._is_file:  # a device gives back whole blocks of its own only, and refuses the rest
+            offset, end = (offset + PAGE - 1) & ~<uint64_t>(PAGE - 1), end & ~<uint64_t>(PAGE - 1)
+            if end <= offset:
+                return 0
+            length = end - offset
         while c_fallocate(self._fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) < 0:
             if errno == EOPNOTSUPP or errno == ENOSYS:
                 return 0
@@ -233,8 +239,11 @@ cdef class FileMember(Member):
             c_close(fd)
 
 
-def _os_open(path, flags, doing):
+def _os_open(path, flags, doing, shared=True):
     try:
+        # Of a block device O_EXCL is a claim that the kernel knows, too: not what is mounted, or a part of another disk.
+        if not shared and stat.S_ISBLK(os.stat(path).st_mode):
+            flags |= os.O_EXCL
         return os.open(path, flags, 0o600)
     except FileExistsError:
         raise MemberError(errno_names.EEXIST, path, f"{path} exists already: a member is never made over a file") from None

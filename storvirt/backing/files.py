@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Sequence
 
 from storvirt.backing.errors import MemberError, reason
 from storvirt.backing.file import FileMember
 from storvirt.backing.member import Member, PythonMember
 from storvirt.backing.overlay import Overlay
+from storvirt.backing.places import blank_again, is_elsewhere, is_made, must_be_blank, open_any
 
 
 def exists(path: str) -> bool:
@@ -27,20 +29,35 @@ def exists(path: str) -> bool:
     return True
 
 
-def create_all(paths: Sequence[str], size: int) -> list[FileMember]:
+def create_all(paths: Sequence[str], size: int, free: Callable[[Member], bool] = lambda _: False) -> list[Member]:
     """New sparse files of `size` bytes, mode 0600, locked. When one can't be made, those made here are removed again.
 
-    Raises MemberError.
+    A block device or an export elsewhere has a size of its own, and must be blank; or `free` says that what it holds
+    may go. Raises MemberError.
     """
-    made: list[FileMember] = []
+    made: list[Member] = []
     try:
         for path in paths:
-            _has_folder(path)
-            made.append(FileMember.create(path, size))
+            if is_made(path):
+                _has_folder(path)
+                made.append(FileMember.create(path, size))
+            else:
+                made.append(_take(path, free))
     except BaseException:
         remove_all(made)
         raise
     return made
+
+
+def _take(path: str, free: Callable[[Member], bool]) -> Member:
+    member = open_any(path)
+    try:
+        if not free(member):
+            must_be_blank(member)
+    except BaseException:
+        member.close()
+        raise
+    return member
 
 
 def _has_folder(path: str) -> None:
@@ -50,10 +67,16 @@ def _has_folder(path: str) -> None:
         raise MemberError(errno.ENOENT, path, f"cannot create {path}: there is no folder {folder}; make it first")
 
 
-def remove_all(members: Sequence[FileMember]) -> None:
-    """Take back what create_all made. For files that never held anything."""
+def remove_all(members: Sequence[Member]) -> None:
+    """Take back what create_all made. For members that never held anything."""
     for member in members:
-        os.unlink(member.path)
+        if isinstance(member, FileMember) and stat.S_ISREG(os.fstat(member.fileno()).st_mode):
+            os.unlink(member.path)
+        else:
+            try:
+                blank_again(member)
+            except MemberError:
+                pass  # it can't be reached any more, and says so when it is wanted again
         member.close()
 
 
@@ -71,8 +94,25 @@ def open_all(paths: Sequence[str], read_only: bool = False) -> list[Member]:
 
 def open_one(path: str, read_only: bool = False) -> Member:
     """Raises MemberError."""
-    member = FileMember.open(path, read_only)
+    member = open_any(path, read_only)
     return PythonMember(Overlay(member), path) if read_only else member
+
+
+def open_there(paths: Sequence[str], read_only: bool = False) -> list[Member]:
+    """As open_all, without those that are not there or can't be reached. Raises MemberError."""
+    opened: list[Member] = []
+    try:
+        for path in paths:
+            try:
+                if is_elsewhere(path) or exists(path):
+                    opened.append(open_one(path, read_only))
+            except MemberError:
+                if not is_elsewhere(path):
+                    raise
+    except BaseException:
+        close_all(opened)
+        raise
+    return opened
 
 
 def close_all(members: Sequence[Member]) -> None:

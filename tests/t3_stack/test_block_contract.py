@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from storvirt.backing.errors import MemberError
+from storvirt.backing.memory import MemoryMember
 from storvirt.backing.memoryblock import MemoryBlock
 from storvirt.block import BLOCK, SECTOR, Block, BlockError, Extent
 from storvirt.lun import Lun
@@ -16,6 +18,8 @@ from storvirt.wrappers.delay import Delay, Times
 from storvirt.wrappers.faulty import Faulty, Rates
 from storvirt.wrappers.limit import BURST, SECOND, Bucket, Limit
 from storvirt.wrappers.log import Log
+from storvirt.wrappers.member import MemberBlock, wrapped
+from storvirt.wrappers.stats import Stats
 from storvirt.wrappers.through import Through
 from tests.support.contracts_block import CHECKS, check_block, check_reopening
 
@@ -49,6 +53,7 @@ MAKERS: dict[str, Callable[[], Block]] = {
     "checked": lambda: Checked(memory()),
     "faulty, with no faults": lambda: Faulty(memory(), random.Random(1).random, Rates()),
     "delay": lambda: Delay(memory(), Clock().sleep, Times(read=5, write=6, flush=7, extents=8)),
+    "stats": lambda: Stats(memory(), Clock().now),
     "log": lambda: Log(memory(), Clock().now, lambda line: None),
     "limit": lambda: Limit(memory(), (clock := Clock()).now, clock.sleep, 1 << 30, 1000),
     "lun": lambda: Lun(Checked(memory()), "lun0"),
@@ -303,6 +308,50 @@ def test_log_lines() -> None:
         "12.006387 read 512 at 0: 0 us, [Errno 5] the read was told to fail",
         "12.006387 close: 0 us",
     ]
+
+
+def test_stats_count_calls_bytes_errors_and_time() -> None:
+    clock = Clock()
+    block = Stats(Delay(memory(), clock.sleep, Times(read=30, write=500)), clock.now)
+    block.read(0, 1024)
+    block.write(0, bytes(4096))
+    block.trim(0, 512)
+    block.flush()
+    assert list(block.extents(0, SIZE))
+    block.block = Faulty(memory(), always, Rates(read_error=1.0))
+    with pytest.raises(BlockError):
+        block.read(0, 512)
+    counted = {name: count for name, count in block.statistics().items() if count}
+    assert counted == {
+        "read-calls": 2, "read-bytes": 1024, "read-errors": 1, "read-nanoseconds": 30, "read-slowest": 30,
+        "write-calls": 1, "write-bytes": 4096, "write-nanoseconds": 500, "write-slowest": 500,
+        "trim-calls": 1, "trim-bytes": 512, "trim-nanoseconds": 500, "trim-slowest": 500,
+        "flush-calls": 1, "extents-calls": 1, "extents-bytes": SIZE,
+    }  # fmt: skip
+
+
+def test_a_member_behind_wrappers_is_a_member() -> None:
+    """Down to a Block and up again: nothing is lost, and what a wrapper does the member's user sees."""
+    below = MemoryMember(SIZE)
+    stats = Stats(MemberBlock(below), Clock().now)
+    faulty = Faulty(stats, always, Rates())
+    member = wrapped(faulty, below)
+    member.write(3, b"abc")
+    assert (member.name, member.size, member.read(2, 5), below.read(3, 3)) == (below.name, SIZE, b"\0abc\0", b"abc")
+    member.sync()
+    member.punch(0, 4096)
+    block = MemberBlock(below)
+    block.zero(0, 512, fua=True)
+    assert below.read(0, 512) == bytes(512) and list(block.extents(0, SIZE)) == [Extent(0, SIZE, True)]
+    assert [stats.statistics()[f"{kind}-calls"] for kind in ("read", "write", "flush", "trim")] == [1, 1, 1, 1]
+    faulty.rates = Rates(flush_error=1.0)
+    with pytest.raises(MemberError) as caught:
+        member.sync()
+    assert caught.value.errno == member.ended == errno.EIO and not below.ended
+    assert member.check() is None
+    member.close()
+    with pytest.raises(MemberError):
+        below.read(0, 1)
 
 
 def test_limit_keeps_the_rate() -> None:
