@@ -26,6 +26,7 @@ from daemons.reaching import rows
 from daemons.state import Desired, StateStore
 from netvirt.ports import curve
 from netvirt.ports.errors import PortError
+from storvirt.nbd.uri import is_uri, parse
 
 # Names of processes and of their sockets in the run folder.
 RESERVED = ("fabricd", "hostd", "netnsd", "vmd")
@@ -73,6 +74,8 @@ class LocalPlaces:
         folder = os.path.dirname(self._file)
         if folder == EXAMPLES and not os.path.isabs(path):
             folder = data_folder(self._own, make=not self._dry)
+        if is_uri(path):
+            return parse(path, os.path.abspath(folder)).text
         return os.path.normpath(os.path.join(folder, path))
 
     def nbd_path(self, pool: str, lun: str) -> str:

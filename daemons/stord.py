@@ -11,16 +11,19 @@ import time
 from collections.abc import Container, Sequence
 from typing import Any
 
-from daemons import stord_config, stord_jobs, stord_report
+from daemons import stord_config, stord_inspect, stord_jobs, stord_report
 from daemons.control import Handler, Reply
 from daemons.daemon import serve
 from daemons.errors import UserError
 from daemons.loop import Loop
 from daemons.stord_config import Config, WantedLun, WantedVolume
+from daemons.stord_faults import Faults
 from daemons.stord_gate import Gate
 from daemons.stord_keeper import Keeper
 from daemons.stord_luns import Luns
-from daemons.stord_open import Opened, Waits, open_or_create
+from daemons.stord_member_ops import MemberOps
+from daemons.stord_members import Watch, keep_spares
+from daemons.stord_open import Opened, Unreached, Waits, open_or_create
 from daemons.stord_witness import Teller
 from storvirt.block import BlockError
 from storvirt.nbd.client import Export
@@ -31,6 +34,7 @@ from storvirt.pool.serve import Served
 
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 0.5
+REACH_SECONDS = 5.0  # in which members elsewhere are waited for: their servers may begin with this one, or after it
 
 
 class Stord:
@@ -41,6 +45,7 @@ class Stord:
         self.name = name
         self.config: Config | None = None
         self.keeper: Keeper | None = None
+        self.faults: Faults | None = None
         self.waiting = ""  # why the pool, which is there, is not open yet
         self.luns = Luns(loop)
         self.opening: dict[str, str] = {}  # why a listed file was left out, by its path
@@ -54,6 +59,11 @@ class Stord:
         self._served: dict[str, Served] = {}
         self._teller = Teller()
         self._ending = False
+        self._watch: Watch | None = None
+        self._member_ops = MemberOps(self._opened)
+        self._first: int | None = None  # when the pool was to be opened for the first time
+        self._unanswered: list[Reply] = []
+        self._reaching = False  # it waits for members elsewhere, and not because of what they hold
         loop.call_later(LOOK_SECONDS, self._look)
 
     # --- configuration
@@ -66,7 +76,21 @@ class Stord:
         if self.keeper is None and not self.waiting:
             self._open(wanted)
         self._become(wanted)
-        reply.done()
+        self._unanswered.append(reply)
+        self._answer()
+
+    def _answer(self) -> None:
+        """Who configures hears of it when members elsewhere are there, or are not waited for any more."""
+        if self.keeper is None and self._reaching and self._patient:
+            return
+        unanswered, self._unanswered = self._unanswered, []
+        for reply in unanswered:
+            reply.done()
+
+    @property
+    def _patient(self) -> bool:
+        """Whether members elsewhere that can't be reached are waited for."""
+        return not self._degraded and self.loop.now() - (self._first or 0) < REACH_SECONDS * 1e9
 
     def _become(self, wanted: Config) -> None:
         """The pool is open, or waits to be."""
@@ -80,6 +104,10 @@ class Stord:
                 self._set_volume(self.keeper, volume)
             except (PoolError, BlockError, Suspended) as error:
                 self.problems.append(f"volume {volume.name}: {error}")
+        self.problems += keep_spares(self.keeper, wanted.spares, wanted.size)
+        self.keeper.rate = wanted.repair_rate
+        if self._watch is not None:
+            self._watch.grace = wanted.spare_after
         there = {row.name for row in self.keeper.pool.volume_rows.values()}
         self.luns.become(self._luns_of(wanted, there), self._export)
         gates, self._gates = self._gates, {}
@@ -95,8 +123,10 @@ class Stord:
         """Raises UserError. When it returns, the pool is open or `waiting`."""
         began = self.loop.now()
         try:
-            opened = open_or_create(wanted, self._degraded, make=not self.waiting)
+            self._first = began if self._first is None else self._first
+            opened = open_or_create(wanted, self._degraded, not self.waiting or self._reaching, self._patient)
         except Waits as trouble:
+            self._reaching = isinstance(trouble, Unreached)
             self._volumes = {row.name: row.size for row in trouble.volumes}
             self._wait(str(trouble), began)
             return
@@ -121,6 +151,7 @@ class Stord:
         self._open(self.config)
         if self.keeper is not None:
             self._become(self.config)
+        self._answer()
 
     def _begin(self, wanted: Config, opened: Opened) -> None:
         self.opening = opened.problems
@@ -130,6 +161,8 @@ class Stord:
         self._say(f"pool {wanted.pool} is {'made' if opened.created else 'open'}, {len(opened.paths)} members")
         self.waiting = ""
         self.keeper = Keeper(self.loop, opened.pool, opened.paths)
+        self._watch = Watch(self.keeper, opened.problems)
+        self.faults = Faults(self.keeper)
         self._resume_job()
 
     def _set_volume(self, keeper: Keeper, wanted: WantedVolume) -> None:
@@ -173,11 +206,16 @@ class Stord:
         """A rebuild that was cut short goes on. One that failed waits for somebody to mend what is wrong."""
         keeper = self.keeper
         assert keeper is not None
-        if keeper.task is None or keeper.task.state == "done":
+        if keeper.task is None or keeper.task.state in ("done", "cancelled"):
             task = stord_jobs.resume(keeper)
             if task is not None:
                 keeper.task = task
                 self._say(f"{task.kind} {task.what} goes on")
+        if self._watch is not None and (keeper.task is None or keeper.task.state != "running"):
+            begun = self._watch.look(self.loop.now())
+            if begun is not None:
+                keeper.task = begun
+                self._say(f"{begun.kind} {begun.what} begins by itself")
 
     def _say(self, sentence: str) -> None:
         print(sentence, file=sys.stderr, flush=True)
@@ -223,6 +261,16 @@ class Stord:
         keeper.task = stord_jobs.begin_scrub(keeper)
         reply.done(keeper.task.row())
 
+    def inspect(self, args: dict[str, Any], reply: Reply) -> None:
+        """`{volume, offset, without}`: where a byte lies; see storvirt.pool.inspection."""
+        reply.done(stord_inspect.answer(self._opened(), args))
+
+    def fault(self, args: dict[str, Any], reply: Reply) -> None:
+        """`{member, kind, rate, ms, seed}`: a member fails and lies from now on; see stord_faults."""
+        self._opened()
+        assert self.faults is not None
+        reply.done(self.faults.answer(args))
+
     def witness(self, args: dict[str, Any], reply: Reply) -> None:
         """`{after}`: answered when the newest durable commit record is another one; see stord_witness."""
         self._teller.ask(args.get("after"), reply, self.loop.now())
@@ -243,9 +291,10 @@ class Stord:
     def handlers(self) -> dict[str, Handler]:
         """The control operations."""
         operations = (
-            "configure", "status", "flush", "checkpoint", "replace", "scrub", "witness", "open", "stop",
+            "configure", "status", "flush", "checkpoint", "replace", "scrub", "inspect", "fault", "witness", "open",
+            "stop",
         )  # fmt: skip
-        return {name: getattr(self, name) for name in operations}
+        return {name: getattr(self, name) for name in operations} | self._member_ops.handlers
 
     # --- the end
 

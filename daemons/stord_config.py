@@ -10,6 +10,7 @@ import os.path
 from typing import Any, NamedTuple
 
 from daemons.errors import UserError
+from storvirt.nbd.uri import UriError, is_uri, parse
 
 
 class WantedVolume(NamedTuple):
@@ -39,7 +40,7 @@ class Witness(NamedTuple):
 
 
 class Config(NamedTuple):
-    """members: absolute paths; size: bytes of each, where it is to be made; witness: what fabricd was told."""
+    """members: absolute paths, or NBD URIs; size: bytes of each, where it is made; witness: what fabricd knows."""
 
     epoch: int
     pool: str
@@ -48,6 +49,9 @@ class Config(NamedTuple):
     volumes: dict[str, WantedVolume]
     luns: dict[str, WantedLun]
     witness: Witness | None = None
+    spares: tuple[str, ...] = ()
+    repair_rate: int = 0  # bytes/s that jobs may deal with; 0: no limit
+    spare_after: float = 10.0  # seconds for which a member may be away before a spare takes its place
 
 
 def check(config: object) -> Config:
@@ -56,10 +60,16 @@ def check(config: object) -> Config:
         raise UserError("configure needs a 'config' with a 'pool'; see ARCHITECTURE.md")
     pool = config["pool"]
     members = pool.get("members")
-    if not isinstance(members, list) or not members or not all(_is_path(path) for path in members):
+    if not isinstance(members, list) or not members or not all(map(_is_member, members)):
         raise UserError("a pool's 'members' is a list of absolute paths")
     if len(set(members)) < len(members):
         raise UserError("a pool's members are different files; one stands there twice")
+    spares = pool.get("spares", [])
+    if not isinstance(spares, list) or not all(map(_is_member, spares)) or set(spares) & set(members):
+        raise UserError("a pool's 'spares' is a list of absolute paths, of other files than its members")
+    after = pool.get("spare_after", 10)
+    if type(after) not in (int, float) or not 0 <= after <= 1e9:
+        raise UserError(f"a pool's 'spare_after' is a number of seconds, not {after!r}")
     volumes = _by_name(config, "volumes", _volume)
     luns = _by_name(config, "luns", _lun)
     for lun in luns.values():
@@ -68,7 +78,8 @@ def check(config: object) -> Config:
     name = _text(pool, "name", "the pool")
     return Config(
         _number(config, "epoch", "the configuration", 0), name, tuple(members), _number(pool, "size", f"pool {name}"),
-        volumes, luns, witness(config.get("witness")),
+        volumes, luns, witness(config.get("witness")), tuple(spares),
+        _number({"repair_rate": 0, **pool}, "repair_rate", f"pool {name}", 0), float(after),
     )  # fmt: skip
 
 
@@ -86,6 +97,16 @@ def witness(value: object) -> Witness | None:
 
 def _is_path(value: object) -> bool:
     return isinstance(value, str) and os.path.isabs(value) and "\0" not in value
+
+
+def _is_member(value: object) -> bool:
+    if isinstance(value, str) and is_uri(value):
+        try:
+            parse(value)
+        except UriError as error:
+            raise UserError(str(error)) from None
+        return True
+    return _is_path(value)
 
 
 def _by_name(config: dict[str, Any], key: str, make: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Knows: how a member is named, that a new member is a new file. Refuses to know: 
 from __future__ import annotations
 
 import os.path
-import time
 from typing import Any
 
 from daemons.errors import UserError
@@ -14,8 +13,12 @@ from daemons.stord_keeper import Keeper, Task
 from storvirt.backing import identity
 from storvirt.backing.errors import MemberError
 from storvirt.backing.files import create_all, remove_all
+from storvirt.backing.member import Member
+from storvirt.backing.places import is_elsewhere
 from storvirt.block import BlockError
 from storvirt.pool import format as f
+from storvirt.pool.assemble import look
+from storvirt.pool.evacuate import Evacuate
 from storvirt.pool.membership import unfinished
 from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.repair import Replace, Scrub
@@ -28,22 +31,20 @@ class Replacing(Task):
         self.old = path_of(keeper, job.old)
         self.resumed = resumed
         self._keeper = keeper
-        self._began = time.monotonic()
         path = path_of(keeper, job.new)
         super().__init__("replace", f"{self.old} by {path}", job, path)
 
     def row(self) -> dict[str, Any]:
         row = super().row()
-        rate = round(row["done"] / max(time.monotonic() - self._began, 0.001))
-        more = {"old": self.old, "resumed": self.resumed, "rate": rate}
-        return {**row, **more, "sentence": self._sentence(row["done"], row["total"], rate)}
+        more = {"old": self.old, "resumed": self.resumed}
+        return {**row, **more, "sentence": self._sentence(row["done"], row["total"], row["sentence"])}
 
-    def _sentence(self, done: int, total: int, rate: int) -> str:
+    def _sentence(self, done: int, total: int, pace: str) -> str:
         if self.state == "done":
             return f"{self.path} has taken the place of {self.old}"
         if self.state == "failed":
             return f"{self.path} did not take the place of {self.old}: {self.problem}"
-        far = f"{100 * done // total if total else 100} % of {total} slots, {rate} a second"
+        far = f"{100 * done // total if total else 100} % of {total} slots, {pace}"
         again = "; it went on by itself when the pool was opened again" if self.resumed else ""
         waits = "; it waits as the pool does" if self._keeper.suspended else ""
         return f"{self.path} is taking the place of {self.old}: {far}{again}{waits}"
@@ -56,16 +57,16 @@ def begin_replace(keeper: Keeper, member: str, path: str) -> Task:
     Raises UserError.
     """
     number = find(keeper, member)
-    if path and "/" not in path and number in keeper.paths:
+    if path and "/" not in path and number in keeper.paths and not is_elsewhere(keeper.paths[number]):
         path = os.path.join(os.path.dirname(keeper.paths[number]), path)
-    if not os.path.isabs(path):
+    if not os.path.isabs(path) and not is_elsewhere(path):
         raise UserError(f"{path!r} is no absolute path")
     task, pool = keeper.task, keeper.pool
     if isinstance(task, Replacing) and task.state == "running" and (task.old, task.path) == (
         path_of(keeper, number), path,
     ):  # fmt: skip
         return task
-    _nothing_runs(keeper)
+    nothing_runs(keeper)
     begun = [new for old, new in unfinished(pool) if old == number and keeper.paths.get(new) == path]
     job = _go_on(pool, number, begun[0]) if begun else _begin(pool, number, path)
     keeper.paths[job.new] = path
@@ -76,6 +77,8 @@ def resume(keeper: Keeper) -> Task | None:
     """A rebuild that was under way when an earlier process ended; None when there is none, or not now."""
     for number, new in unfinished(keeper.pool):
         try:
+            if new == f.LEAVING:
+                return Task("remove", path_of(keeper, number), Evacuate(keeper.pool, number))
             return Replacing(keeper, Replace(keeper.pool, number, new), True)
         except (PoolError, Suspended):
             continue  # the pool's own problems have a sentence for it
@@ -90,7 +93,7 @@ def path_of(keeper: Keeper, number: int) -> str:
 def _begin(pool: Pool, number: int, path: str) -> Replace:
     try:
         # At least as large as the largest: so that it can take whatever the old one held.
-        made = create_all([path], max(row.size for row in pool.rows))
+        made = create_all([path], max(row.size for row in pool.rows), lambda member: _is_former(pool, member))
     except MemberError as error:
         raise UserError(str(error)) from None
     try:
@@ -99,6 +102,17 @@ def _begin(pool: Pool, number: int, path: str) -> Replace:
         if made[0] not in pool.members:
             remove_all(made)
         raise UserError(str(error)) from None
+
+
+def _is_former(pool: Pool, member: Member) -> bool:
+    """A device or an export that was a member of this pool and is out: it may come back, as a new one."""
+    try:
+        super_ = look(member).super_
+    except PoolError:
+        return False
+    rows = pool.rows
+    inside = any(row.member == super_.member and row.state not in (f.OUT, f.REMOVED) for row in rows)
+    return super_.pool == pool.pool_id and not inside
 
 
 def _go_on(pool: Pool, number: int, new: int) -> Replace:
@@ -111,7 +125,7 @@ def _go_on(pool: Pool, number: int, new: int) -> Replace:
 
 def begin_scrub(keeper: Keeper) -> Task:
     """Raises UserError."""
-    _nothing_runs(keeper)
+    nothing_runs(keeper)
     return Task("scrub", f"pool {keeper.pool.name}", Scrub(keeper.pool))
 
 
@@ -131,6 +145,6 @@ def find(keeper: Keeper, member: str) -> int:
     raise UserError(f"pool {keeper.pool.name} has no member {member!r}; its members are: {', '.join(named.values())}")
 
 
-def _nothing_runs(keeper: Keeper) -> None:
+def nothing_runs(keeper: Keeper) -> None:
     if keeper.task is not None and keeper.task.state == "running":
         raise UserError(f"{keeper.task.kind} {keeper.task.what} is under way; wait for its end")

@@ -13,9 +13,11 @@ of fsyncs; the job's part only there, because it makes its own fsyncs and must n
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from daemons.lab.sizes import about
 from daemons.loop import Loop
 from daemons.worker import Worker
 from storvirt.block import BlockError
@@ -39,9 +41,12 @@ Done = Callable[[BlockError | None], None]
 
 
 class Job(Protocol):
-    """storvirt.pool.repair.Replace and Scrub."""
+    """What goes over a pool a little at a time. moved: bytes so far; cancel: the job that goes back, if any."""
 
+    @property
+    def moved(self) -> int: ...
     def step(self) -> bool: ...
+    def cancel(self) -> Any: ...
     @property
     def progress(self) -> Progress: ...
 
@@ -53,14 +58,27 @@ class Task:
         self.kind, self.what, self.job, self.path = kind, what, job, path
         self.state = "running"
         self.problem = ""
+        self.limit = 0  # bytes/s that it is held to; 0: none
+        self._began = time.monotonic()
 
     def row(self) -> dict[str, Any]:
+        """left: seconds, None while nobody knows; speed: bytes/s since it began in this process."""
         done, total = self.job.progress
         if self.state == "done":
             done = total  # what was counted at the beginning may have gone meanwhile
         row = {"kind": self.kind, "what": self.what, "state": self.state, "done": done, "total": total}
         found = {"healed": self.job.healed, "lost": self.job.lost} if isinstance(self.job, Scrub) else {}
-        return {**row, **found, "path": self.path, "problem": self.problem}
+        took = max(time.monotonic() - self._began, 0.001)
+        left = round(took * (total - done) / done) if done and self.state == "running" else None
+        pace = {"speed": round(self.job.moved / took), "left": left, "limit": self.limit}
+        return {**row, **found, **pace, "path": self.path, "problem": self.problem, "sentence": _pace(pace)}
+
+
+def _pace(pace: dict[str, Any]) -> str:
+    """How fast it is, for people."""
+    words = f"{about(pace['speed'])}/s"
+    words += f", held to {about(pace['limit'])}/s" if pace["limit"] else ""
+    return words + (f", about {pace['left']} s left" if pace["left"] is not None else "")
 
 
 class Keeper:
@@ -72,6 +90,9 @@ class Keeper:
         self.served: list[Served] = []
         self.suspended = ""
         self.task: Task | None = None
+        self.vanished: set[int] = set()  # members whose files were not there any more: they may come back
+        self.rate = 0  # bytes/s that jobs may deal with; 0: as fast as requests leave room for
+        self._not_before = 0  # of the job's next step, in the loop's time
         self._loop = loop
         self._worker = Worker(loop)
         pool.apart, pool.settle = True, self._worker.settle
@@ -216,10 +237,22 @@ class Keeper:
         except (BlockError, PoolError) as error:
             more = False
             self._failed(error)
-        if self.task is not None and self.task.state == "running" and not self._syncing:
+        if self.task is not None and self.task.state == "running" and not self._syncing and self._may_step():
             with self.pool.here():
                 more = self._step(self.task) or more
         return more
+
+    def _may_step(self) -> bool:
+        return not self.rate or self._loop.now() >= self._not_before
+
+    def _paced(self, size: int) -> bool:
+        """After a step that dealt with so many bytes: whether the next one may come at once; else it comes in time."""
+        if not self.rate or not size:
+            return True
+        now = self._loop.now()
+        self._not_before = max(now, self._not_before) + size * 1_000_000_000 // self.rate
+        self._loop.call_later((self._not_before - now) / 1e9, lambda: None)
+        return False
 
     def _failed(self, error: Exception) -> None:
         if str(error) != self._last_trouble:
@@ -227,9 +260,10 @@ class Keeper:
             self._say(f"background work: {error}")
 
     def _step(self, task: Task) -> bool:
+        task.limit, before = self.rate, task.job.moved
         try:
             if task.job.step():
-                return True
+                return self._paced(task.job.moved - before)
             task.state = "done"
         except (BlockError, PoolError) as error:
             task.state, task.problem = "failed", str(error)
@@ -254,6 +288,7 @@ class Keeper:
             why = member.check() if row.state == f.IN and member is not None else None
             if why is not None:
                 self.pool.lose(number, why)
+                self.vanished.add(number)
 
     # --- host trouble
 

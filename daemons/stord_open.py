@@ -17,8 +17,8 @@ from daemons import stord_search
 from daemons.errors import UserError
 from daemons.stord_config import Config, Witness
 from storvirt.backing.errors import MemberError
-from storvirt.backing.file import FileMember
-from storvirt.backing.files import close_all, exists
+from storvirt.backing.files import close_all, exists, open_one
+from storvirt.backing.places import is_elsewhere, is_made, is_vacant
 from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool.assemble import Found, history, look, open_pool
@@ -45,24 +45,29 @@ class Waits(Exception):
         self.volumes = volumes
 
 
-def open_or_create(wanted: Config, degraded: bool = False, make: bool = True) -> Opened:
+class Unreached(Waits):
+    """Members elsewhere can't be reached: their servers may be about to begin, as this one is."""
+
+
+def open_or_create(wanted: Config, degraded: bool = False, make: bool = True, patient: bool = False) -> Opened:
     """degraded: go on with what there is, whatever is missing or older than it was. make: a new pool may be made.
+    patient: rather wait than go on without members elsewhere that can't be reached.
 
     Raises UserError with one sentence; Waits.
     """
     name, paths = wanted.pool, wanted.members
     try:
-        if not any(exists(path) for path in paths):
+        if all(is_vacant(path) for path in paths):
             _may_be_made(wanted, make)
             pool = create_core(paths, name=name, size=wanted.size)
             return Opened(pool, dict(enumerate(paths)), {}, True)
-        return _open(wanted, degraded)
+        return _open(wanted, degraded, patient)
     except (PoolError, MemberError, BlockError, Suspended) as error:
         raise UserError(f"pool {name}: {error}" if f"pool {name}" not in str(error) else str(error)) from None
 
 
 def _may_be_made(wanted: Config, make: bool) -> None:
-    for folder in dict.fromkeys(os.path.dirname(path) for path in wanted.members):
+    for folder in dict.fromkeys(os.path.dirname(path) for path in wanted.members if is_made(path)):
         if not os.path.isdir(folder):
             raise PoolError(f"the folder {folder} of its members is not there; make it, or change members:")
     if not make or wanted.witness is not None:
@@ -78,16 +83,18 @@ class _Members:
         self.found: dict[str, Found] = {}
         self.problems: dict[str, str] = {}
         self.former: dict[str, str] = {}
+        self.unreached = False
 
     def take(self, path: str) -> None:
         """Raises PoolError when somebody else has the file open: then he has the pool."""
         try:
-            member = FileMember.open(path)
+            member = open_one(path)
         except MemberError as error:
             if error.errno == errno.EBUSY:
                 why = f"{error}, and a pool has one opener at a time: end that one (another lab? vfab labs)"
                 raise PoolError(why) from None
-            missing = error.errno == errno.ENOENT
+            missing = error.errno == errno.ENOENT and not is_elsewhere(path)
+            self.unreached |= is_elsewhere(path) and error.errno != errno.EINVAL
             self.problems[path] = f"member {path} is not there" if missing else str(error)
             return
         try:
@@ -115,7 +122,7 @@ class _Members:
         """Members that the list does not name, because the lab file was not changed when they came. They are taken
         along; left out they would be degraded for nothing. True if there is one more."""
         there = {one.super_.member for one in self.found.values()}
-        wanted = {row.member for row in commit.members if row.state == f.IN} - there
+        wanted = {row.member for row in commit.members if row.state in (f.IN, f.SPARE)} - there
         places = [*(row.hint for row in commit.members), *stord_search.neighbours(listed)] if wanted else []
         before = len(self.found)
         for path in dict.fromkeys(places):
@@ -130,12 +137,16 @@ class _Members:
         close_all([one.member for one in self.found.values()])
 
 
-def _open(wanted: Config, degraded: bool) -> Opened:
+def _open(wanted: Config, degraded: bool, patient: bool) -> Opened:
     members = _Members()
     commit: f.Commit | None = None
     try:
-        for path in wanted.members:
+        for path in (*wanted.members, *(spare for spare in wanted.spares if exists(spare))):
             members.take(path)
+        if members.unreached and patient:
+            raise Unreached(f"pool {wanted.pool} waits: {'; '.join(members.problems.values())}", ())
+        if members.unreached and not members.found:
+            raise PoolError("; ".join(members.problems.values()))
         if not members.found:
             raise PoolError(
                 "; ".join(members.problems.values()) + "; nothing was changed: move these files away to have a new pool"

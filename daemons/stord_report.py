@@ -49,8 +49,8 @@ def members_differ(keeper: Keeper, wanted: Config) -> list[str]:
             found.append(f"{path} was replaced in pool {pool.name}; take it out of the lab file")
         elif len(wanted.members) > len(inside):
             found.append(
-                f"{path} is no member of pool {pool.name}: members are not added this way yet;"
-                " vfab pool replace puts a new file in the place of a member"
+                f"{path} is no member of pool {pool.name}: members are not added this way;"
+                f" vfab pool add {pool.name} {path} makes one more, vfab pool replace puts it in the place of another"
             )
     found += [
         f"{path} is a member of pool {pool.name} and not in the lab file; list it there"
@@ -110,6 +110,7 @@ def status(daemon: Stord) -> dict[str, Any]:
         "volumes": [{**row, "pool": daemon.name, "listed": row["name"] in wanted} for row in volumes],
         "luns": _luns(daemon),
         "task": keeper.task.row() if keeper.task is not None else None,
+        "faults": daemon.faults.rows() if daemon.faults is not None else [],
         "nbd": daemon.luns.statistics(),
         "problems": problems(daemon, keeper, members),
     }
@@ -142,7 +143,7 @@ def problems(daemon: Stord, keeper: Keeper, members: list[dict[str, Any]]) -> li
     """Everything that somebody should do something about."""
     found = [keeper.suspended] if keeper.suspended else []
     task = keeper.task
-    replacing = task is not None and task.kind == "replace" and task.state == "running"
+    replacing = task is not None and task.kind in ("replace", "remove") and task.state == "running"
     moving = {old for old, _ in unfinished(keeper.pool)} if replacing else set()
     found += [
         f"member {row['path'] or row['name']} of pool {daemon.name} is out;"
@@ -150,6 +151,8 @@ def problems(daemon: Stord, keeper: Keeper, members: list[dict[str, Any]]) -> li
         for row in members
         if row["state"] == "out" and row["number"] not in moving
     ]
+    gone = [member.check() for member in keeper.pool.spares.values()]
+    found += [f"spare {why}; vfab pool remove {daemon.name} takes it out" for why in gone if why is not None]
     if task is not None and task.problem:
         found.append(f"{task.kind} {task.what} failed: {task.problem}")
     if daemon.config is not None:
@@ -159,4 +162,5 @@ def problems(daemon: Stord, keeper: Keeper, members: list[dict[str, Any]]) -> li
         listed = {path for path in daemon.config.members if _took_place(keeper, path) is None}
         listed -= {path_of(keeper, number) for number in moving}
         found += [why for path, why in daemon.opening.items() if path in listed and why not in said]
+    found += daemon.faults.problems() if daemon.faults is not None else []
     return [*found, *daemon.problems, *daemon.luns.problems.values()]

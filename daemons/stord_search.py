@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from storvirt.backing.places import is_elsewhere
 from storvirt.pool import format as f
 from storvirt.pool.pool import Pool
 
@@ -56,7 +57,7 @@ def name_absent(numbers: dict[int, str], paths: Sequence[str], pool: Pool, left_
             (path,) = left_out
         if path is None and number < len(paths) and paths[number] in left_out:
             path = paths[number]
-        if path is None and os.path.isabs(row.hint) and row.hint not in numbers.values():
+        if path is None and (os.path.isabs(row.hint) or is_elsewhere(row.hint)) and row.hint not in numbers.values():
             path = row.hint
         if path is not None:
             numbers[number] = path

@@ -11,6 +11,7 @@ from typing import Any
 from daemons.client import Client, Unreachable
 from daemons.errors import UserError
 from daemons.lab.sizes import about
+from storvirt.nbd.uri import UriError, is_uri, parse
 from tools.labs import KnownLab, desired
 from tools.output import table
 
@@ -144,8 +145,12 @@ def state(value: dict[str, Any]) -> str:
 def member_table(value: dict[str, Any]) -> str:
     header = ("MEMBER", "STATE", "SIZE", "FREE", "FILE")
     shown = [row for row in value["pool"]["members"] if row["state"] != "removed"]
-    lines = [(r["number"], r["state"], about(r["size"]), about(r["free"]), r["path"] or r["name"]) for r in shown]
+    lines = [(r["number"], _state(r), about(r["size"]), about(r["free"]), r["path"] or r["name"]) for r in shown]
     return table(header, lines)
+
+
+def _state(member: dict[str, Any]) -> str:
+    return f"{member['state']}, leaving" if member.get("leaving") else str(member["state"])
 
 
 def volume_table(found: list[dict[str, Any]]) -> str:
@@ -166,5 +171,10 @@ def place(lun: dict[str, Any]) -> str:
 
 
 def absolute(path: str) -> str:
-    """As the user means it, from where he stands; links are followed by whoever opens it."""
+    """As the user means it, from where he stands; links are followed by whoever opens it. An NBD URI stays one."""
+    if is_uri(path):
+        try:
+            return parse(path, os.getcwd()).text
+        except UriError as error:
+            raise UserError(str(error)) from None
     return os.path.normpath(os.path.join(os.getcwd(), path))

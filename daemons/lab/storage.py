@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """members: as they stand in the file; size: bytes of each."""
+    """members, spares: as they stand in the file; size: bytes of each; repair_rate: bytes/s, spare_after: seconds, None
+    where the file does not say."""
 
     name: str
     members: tuple[str, ...]
     size: int
+    spares: tuple[str, ...] = ()
+    repair_rate: int | None = None
+    spare_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

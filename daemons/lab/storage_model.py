@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
 from storvirt.block import BLOCK
+from storvirt.nbd.uri import UriError, is_uri, parse
 from storvirt.raid.layout import LEVELS, MAX_GRAIN, MIN_GRAIN, PROFILES, LayoutError, profile_named
 
 from . import sizes
@@ -47,10 +48,21 @@ def _grain(value: Any) -> int:
 def _member(value: Any) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
         raise wrong(f"{quoted(value)} is no path of a file", "write a path, relative to the lab file or absolute")
+    if is_uri(value):
+        return _elsewhere(value)
     if value.endswith("/") or value.rpartition("/")[2] in (".", ".."):
         raise wrong(f"{quoted(value)} is a folder", "name a file in it")
     if len(value.encode()) > 4000 or any(len(part.encode()) > 255 for part in value.split("/")):
         raise wrong("this path is longer than a path may be", "use a shorter one")
+    return value
+
+
+def _elsewhere(value: str) -> str:
+    try:
+        parse(value)
+    except UriError as error:
+        rule = "write nbd://host:port/export or nbd+unix:///export?socket=/path"
+        raise wrong(f"this member is no address of an NBD export ({error})", rule) from None
     return value
 
 
@@ -88,17 +100,28 @@ class PoolModel(_Model):
     """A pool: files that together hold volumes. Missing files are made by the first `up`, sparse."""
 
     members: Annotated[tuple[MemberPath, ...], Field(strict=False)] = Field(
-        description="the files, relative to the lab file or absolute; each on a disk of its own if it can be",
+        description="the files, relative to the lab file or absolute, each on a disk of its own if it can be; or block"
+        " devices; or exports elsewhere, nbd://host:port/export or nbd+unix:///export?socket=/path",
         json_schema_extra={"minItems": 1, "maxItems": MOST_MEMBERS},
     )
     size: Size = Field(description="size of each file, such as 1GiB: what it may grow to")
+    spares: Annotated[tuple[MemberPath, ...], Field(strict=False)] = Field(
+        default=(), description="files that are kept empty: one takes the place of a member that is lost, by itself"
+    )
+    repair_rate: Size | None = Field(
+        default=None, description="bytes a second that rebuilds, scrubs and moves may deal with, such as 100MiB"
+    )
+    spare_after: Annotated[int, Field(ge=0, le=86400)] | None = Field(
+        default=None, description="seconds for which a member may be away before a spare takes its place (10)"
+    )
 
     @model_validator(mode="after")
     def _some(self) -> PoolModel:
         if not self.members:
             raise wrong("a pool without members", "list at least one file under members:")
-        if len(self.members) > MOST_MEMBERS:
-            raise wrong(f"a pool has at most {MOST_MEMBERS} members, not {len(self.members)}", "make two pools of them")
+        count = len(self.members) + len(self.spares)
+        if count > MOST_MEMBERS:
+            raise wrong(f"a pool has at most {MOST_MEMBERS} members, not {count}", "make two pools of them")
         return self
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from .lab import Lab
-from .storage import Lun
+from .storage import Lun, Pool
 
 Config = dict[str, Any]
 
@@ -34,12 +34,24 @@ def pool_config(lab: Lab, name: str, places: StoragePlaces, epoch: int) -> Confi
         "name": name,
         "lab": lab.name,
         "epoch": epoch,
-        "pool": {"name": name, "members": [places.member(path) for path in pool.members], "size": pool.size},
+        "pool": {
+            "name": name,
+            "members": [places.member(path) for path in pool.members],
+            "size": pool.size,
+            **_repair(pool, places),
+        },
         "volumes": [
             {"name": volume.name, "size": volume.size, "raid": volume.raid, "grain": volume.grain} for volume in volumes
         ],
         "luns": [_lun(name, lun, places) for lun in luns],
     }
+
+
+def _repair(pool: Pool, places: StoragePlaces) -> Config:
+    """What the file says of it: stord has its own defaults."""
+    said = {"repair_rate": pool.repair_rate, "spare_after": pool.spare_after}
+    spares = {"spares": [places.member(path) for path in pool.spares]} if pool.spares else {}
+    return {**spares, **{key: value for key, value in said.items() if value is not None}}
 
 
 def pool_configs(lab: Lab, places: StoragePlaces, epoch: int) -> dict[str, Config]:

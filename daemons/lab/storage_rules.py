@@ -10,6 +10,7 @@ import posixpath
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
+from storvirt.nbd.uri import PATIENCE, is_uri, parse
 from storvirt.raid.layout import LayoutError, choose, profile_named
 
 from . import sizes
@@ -43,7 +44,10 @@ class Gone:
 def resolve_storage(model: StorageModel, nodes: set[str], gone: Gone) -> tuple[Storage, list[Finding]]:
     """`nodes`: the names of switches and hosts."""
     findings: list[Finding] = []
-    pools = {name: Pool(name, pool.members, pool.size) for name, pool in model.pools.items()}
+    pools = {
+        name: Pool(name, pool.members, pool.size, pool.spares, pool.repair_rate, pool.spare_after)
+        for name, pool in model.pools.items()
+    }
     volumes = {
         name: Volume(name, volume.pool, volume.raid, volume.size, volume.grain)
         for name, volume in model.volumes.items()
@@ -70,13 +74,15 @@ def _members(pools: dict[str, Pool]) -> Iterator[Finding]:
         if pool.size < LEAST_MEMBER:
             what = f"members of {sizes.text(pool.size)} are too small for a pool"
             yield Finding((*POOLS, pool.name, "size"), what, f"give at least {sizes.text(LEAST_MEMBER)}")
-        for index, member in enumerate(pool.members):
-            path = posixpath.normpath(member)
+        listed_files = [("members", index, member) for index, member in enumerate(pool.members)]
+        listed_files += [("spares", index, member) for index, member in enumerate(pool.spares)]
+        for key, index, member in listed_files:
+            path = parse(member)._replace(patience=PATIENCE).text if is_uri(member) else posixpath.normpath(member)
             if path in used:
                 other = used[path]
                 what = f"the file {quoted(member)} is a member twice"
                 what += "" if other == pool.name else f" (of pool {quoted(other)} too)"
-                yield Finding((*POOLS, pool.name, "members", index), what, "give each member a file of its own")
+                yield Finding((*POOLS, pool.name, key, index), what, "give each member a file of its own")
             used.setdefault(path, pool.name)
 
 

@@ -59,6 +59,20 @@ one. The record that makes the new member one names it as the successor of the o
 on with it; and every member's row has a hint, the path where it was last opened, because nobody else may know yet where
 the new one lies. A hint is believed for nothing but where to look.
 
+# Members that come and go
+All of it is written new, then switched to. A member that leaves (*removed*) is called LEAVING in a record, so that
+whoever opens the pool goes on; nothing new is put on it; slabs that have a column there are emptied, grain by grain,
+into slabs of the others (which may be narrower), group by group, each with a checkpoint, until nothing leads to it
+(evacuate.py). A member more is used by slabs that are cut from then on; `rebalance` empties the older ones that would
+be cut wider now (widen.py). A *spare* has a superblock and a row, nothing else; the record that gives it a lost
+member's place makes it a member and a successor in one. To call a replacement off is to replace the other way round.
+
+A member that was away comes back (*writing only*, rejoin.py): its newest record, if it is one that this pool knows, has
+a sequence number s, and what was born before s was durable on it: pages | fsync | record, and it was in. So only slots
+born at s or later are written again, where its columns always were, while it gets new slots as well; its log segments
+are given up. Then it is made durable, and a record calls it in. Nothing says so before: a crash leaves it out, with s
+still true. Not for one whose fsync failed: its row says ENDED.
+
 # Promises
 A. *Acknowledged* = the bytes are in files' page caches before the answer. Nothing needed lives in the process alone.
 B. *Completed FLUSH (or FUA)* = every member that was written to since has been fsynced, all of them, in any order.

@@ -101,9 +101,12 @@ def open_pool(members: Sequence[Member], *, degraded: bool = False, read_only: b
         raise PoolError(f"pool {newest.super_.name} is damaged: {error}") from None
     chain = history(found, newest)
     places: list[Member | None] = [None] * len(commit.members)
+    spares: dict[int, Member] = {}
     for one in found:
         if _belongs(one, newest, commit, chain, places):
             places[one.super_.number] = one.member
+        elif commit.members[one.super_.number].state == f.SPARE:
+            spares[one.super_.number] = one.member
     missing = [n for n, row in enumerate(commit.members) if row.state == f.IN and places[n] is None]
     if missing and not degraded:
         raise PoolError(
@@ -111,6 +114,7 @@ def open_pool(members: Sequence[Member], *, degraded: bool = False, read_only: b
             f"{', '.join(map(str, missing))}), which its newest record calls in; bring them back, or open it degraded"
         )
     pool = Pool(newest.super_, places, commit, f.commit_hash(record))
+    pool.spares, pool.known = spares, chain
     try:
         _resume(pool, commit, record, missing, degraded)
     except (f.FormatError, BlockError) as error:

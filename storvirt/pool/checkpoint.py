@@ -159,6 +159,9 @@ class Checkpoints:
         for slab in self._pool.engine.all_slabs():
             kind = (slab.use, slab.profile, slab.grain)
             if slab.use != f.LOG and slab.used == 0 and self._pool.is_recorded(slab.number):
+                if self._pool.shelf.avoids(slab):
+                    empty.append(slab.number)
+                    continue
                 if kind in kept or is_thin(self._pool, slab):
                     empty.append(slab.number)
                 kept.add(kind)

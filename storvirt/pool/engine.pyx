@@ -32,7 +32,7 @@ cdef const uint8_t *_zeros = <const uint8_t *>calloc(1, BLOCK_BYTES)
 
 cdef class Engine(Reader):
     """host: new_slab(disk) -> Slab, new_segment(), write_failed(slab, columns, errno) (raises if it is the host's own
-    trouble), pool_id, extent, counted(what, slab, column)."""
+    trouble), pool_id, extent, counted(what, slab, column, slot)."""
 
     def __cinit__(self, host):
         # A record lies in one segment; what it leaves free at the segment's end is lost.

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from storvirt.backing import identity
-from storvirt.backing.files import close_all, create_all, exists, open_all, remove_all
+from storvirt.backing.files import close_all, create_all, open_all, open_there, remove_all
 from storvirt.lun import Lun
 from storvirt.pool.assemble import format_pool, open_pool
 from storvirt.pool.growth import grow_volume
@@ -29,7 +29,10 @@ Paths = Sequence[str | PathLike[str]]
 
 
 def create_core(paths: Paths, *, name: str, size: int, extent: int | None = None) -> Core:
-    """A new, empty pool on new files of `size` bytes each. Never touches a file that is there."""
+    """A new, empty pool on new files of `size` bytes each. Never touches a file that is there.
+
+    A path may be an NBD URI or name a block device: these have their own sizes, and must be blank.
+    """
     members = create_all(_texts(paths), size)
     try:
         idents = [identity.fresh() for _ in members]
@@ -99,12 +102,10 @@ class Pool:
         others may look at the same time.
         """
         texts = _texts(paths)
-        if degraded:
-            texts = [path for path in texts if exists(path)]
-        if not texts:
-            raise PoolError("none of the pool's files is there")
-        members = open_all(texts, read_only)
+        members = (open_there if degraded else open_all)(texts, read_only)
         try:
+            if not members:
+                raise PoolError("none of the pool's files is there")
             return cls(open_pool(members, degraded=degraded, read_only=read_only), read_only)
         except BaseException:
             close_all(members)

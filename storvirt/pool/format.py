@@ -113,14 +113,18 @@ def writable(super_: Superblock) -> bool:
 IN, OUT, SPARE, REMOVED = 1, 2, 3, 4
 
 
+# Who takes a member's place, where it is no member's number. Programs that don't know the last two refuse the pool.
 NOBODY = -1
+LEAVING = 254  # all others: what it holds moves to wherever there is room, and then it is removed
+ENDED = 253  # nobody yet; and an fsync of it failed: it does not come back by itself
+WORDS = frozenset({NOBODY, LEAVING, ENDED})
 LONGEST_HINT = 1024  # bytes; of 64 members they fit into a record beside its other tables
 
 
 class MemberRow(NamedTuple):
     """member: the id in its superblock; since: number of the commit record that gave it this state; successor: number
-    of the member that takes its place, or took it; hint: where it was last seen, "" = not known. A hint is for whoever
-    looks for a member that is missing: what lies there is believed for its own superblock only."""
+    of the member that takes its place, or took it, or one of WORDS; hint: where it was last seen, "" = not known. A
+    hint is for whoever looks for a member that is missing: what lies there is believed for its own superblock only."""
 
     member: bytes
     state: int

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 
-from storvirt.backing.errors import NO_SPACE, MemberError
+from storvirt.backing.errors import NO_SPACE, UNHEARD, MemberError
 from storvirt.backing.member import Member
 from storvirt.pool import format as f
 from storvirt.pool.errors import PoolError, Suspended
@@ -33,6 +33,9 @@ class Members:
         self.durable = commit.durable
         self.parent = parent
         self._hashes = {commit.number: parent}  # of the records since the newest one that is known to be durable
+        self.known = dict(self._hashes)  # hashes of records that a member which comes back may have as its newest one
+        self.spares: dict[int, Member] = {}  # by number: empty, and not written to
+        self.joining: set[int] = set()  # numbers of members that are written, and not read yet
         self.events: list[str] = []
         # Fsyncs are made by flush.begin(), sync() and end(), the middle one perhaps in another thread: no request waits
         # for them in here. settle() waits for those that are under way.
@@ -60,6 +63,7 @@ class Members:
 
     def member_name(self, number: int) -> str:
         member = self.members[number]
+        member = member or self.spares.get(number)
         return member.name if member is not None else f"number {number}"
 
     # --- losing members
@@ -84,8 +88,9 @@ class Members:
                 f"pool {self.name} waits: it can't do without {names} ({why}); it goes on when that is mended"
             )
         before = {number: self.rows[number] for number in reasons}
+        self.known.update(self._hashes)
         for number, row in before.items():
-            self.rows[number] = row._replace(state=f.OUT, since=self.number + 1)
+            self.rows[number] = self._called_out(number, row)
         try:
             self.write_commit()
         except BaseException:
@@ -96,6 +101,13 @@ class Members:
             self.events.append(f"member {self.member_name(number)} is out: {why}")
             self.members[number] = None
             self.member_lost(number)
+
+    def _called_out(self, number: int, row: f.MemberRow) -> f.MemberRow:
+        """One whose fsync failed is never believed again, whoever opens the pool."""
+        member = self.members[number]
+        ended = member is not None and member.ended and member.ended not in UNHEARD and row.successor == f.NOBODY
+        successor = f.ENDED if ended else row.successor
+        return row._replace(state=f.OUT, since=self.number + 1, successor=successor)
 
     # --- the commit ring
 

@@ -45,9 +45,11 @@ class Pool(Members):
         self.volume_rows = {row.volume: row for row in commit.volumes}
         self.segments = list(commit.segments)
         self.space = Space(self.rows, self.extent)
+        self.space.leaving = {number for number, row in enumerate(self.rows) if row.successor == f.LEAVING}
         self.engine = Engine(self)
         self.shelf = Shelf(self.engine)
         self.member_counts: dict[tuple[int, str], int] = {}
+        self.member_damage: dict[int, int] = {}
         self.checkpoints = Checkpoints(self)
         self.mover = Mover(self)
         self._slab_rows: dict[int, f.SlabRow] = {}
@@ -113,6 +115,8 @@ class Pool(Members):
                 )
             except NoSpace:
                 engine.tight = True
+                if self.shelf.relent():
+                    return self.new_slab(disk)
             else:
                 engine.tight = False
                 return self._recorded(cut)
@@ -158,12 +162,24 @@ class Pool(Members):
         if number in NO_SPACE and not ended:
             raise Suspended(f"pool {self.name} waits: its members' file system is full; make room and it goes on")
         why = f"a write failed ({errno.errorcode.get(number, number)})"
-        self.lose_all({place[0]: why for column, place in enumerate(slab.places) if columns >> column & 1})
+        lost = [place[0] for column, place in enumerate(slab.places) if columns >> column & 1]
+        members = {number: self.members[number] for number in lost}
+        self.lose_all({number: (member and member.check()) or why for number, member in members.items()})
 
-    def counted(self, what: str, slab: Slab, column: int) -> None:
+    def counted(self, what: str, slab: Slab, column: int, slot: int) -> None:
+        """Damage of a member was found: how much, and where in it the newest was, in bytes."""
         if 0 <= column < slab.width:
-            key = (slab.places[column][0], what)
-            self.member_counts[key] = self.member_counts.get(key, 0) + 1
+            number, extent = slab.places[column]
+            self.member_counts[number, what] = self.member_counts.get((number, what), 0) + 1
+            self.member_damage[number] = f.EXTENTS_AT + extent * self.extent + slot * slab.column
+
+    def exchange_member(self, number: int, member: Member) -> None:
+        """A member that is in is reached through another object, which is as large, from now on."""
+        old = self.members[number]
+        assert old is not None and old.size == member.size, f"member {number} can't be exchanged"
+        self.members[number] = member
+        for slab in self.engine.all_slabs():
+            slab.exchange(old, member)
 
     def bearable(self, lost: Set[int]) -> bool:
         gone = {number for number, row in enumerate(self.rows) if row.state != f.IN}
@@ -335,6 +351,6 @@ class Pool(Members):
     def abandon(self) -> None:
         """Close the members as they are: what was promised is kept, as after a crash."""
         self.closed = True
-        for member in self.members:
+        for member in (*self.members, *self.spares.values()):
             if member is not None:
                 member.close()

@@ -32,7 +32,7 @@ cdef class Disk:
 
 
 cdef class Reader:
-    """host: counted(what, slab, column) hears of damage that was found."""
+    """host: counted(what, slab, column, slot) hears of damage that was found."""
 
     def __cinit__(self, host, *args):
         self.host = host
@@ -267,7 +267,7 @@ cdef class Reader:
             wrong = self._block(slab, slot, offset, seed, crcs[i], to)
             if wrong is None:
                 self.counts["unhealed"] += 1
-                self.host.counted("unhealed", slab, -1)
+                self.host.counted("unhealed", slab, -1, slot)
                 raise BlockError(EIO, f"block {grain * disk.blocks + first + i} of volume {disk.row.name} is damaged and "
                                  f"can't be reconstructed (slab {slab.number}, slot {slot})")
             if wrong:
@@ -275,7 +275,7 @@ cdef class Reader:
                 self.to_heal.add((disk.number, grain))
                 for column in range(slab.width):
                     if wrong >> column & 1:
-                        self.host.counted("healed", slab, column)
+                        self.host.counted("healed", slab, column, slot)
             elif slab.missing:
                 self.counts["degraded-reads"] += 1
             to += BLOCK_BYTES

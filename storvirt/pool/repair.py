@@ -8,7 +8,7 @@ what it has not finished is as it was, and another job begins it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple
 
 from storvirt.backing.errors import reason
@@ -16,11 +16,12 @@ from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool import mirrors
-from storvirt.pool.membership import add_member, set_successor
+from storvirt.pool.contents import contents
+from storvirt.pool.membership import add_member, retire, set_successor
 from storvirt.pool.pool import Pool, PoolError, Suspended
-from storvirt.pool.reader import Disk
 from storvirt.pool.slab import Slab
 from storvirt.pool.space import NoSpace
+from storvirt.volume.map import PAGE
 
 SLOTS_A_STEP = 32
 SLABS_AT_ONCE = 64  # slabs whose new columns are written at the same time: the map is walked once for each such group
@@ -54,6 +55,7 @@ class Replace:
         self.new = member if isinstance(member, int) else add_member(pool, member, ident, number)
         pool.space.leaving.add(number)
         pool.engine.forget_current_slabs()
+        self.moved = 0  # bytes
         self._homes: dict[Slab, f.Column] = {}  # where a slab's column is being rebuilt
         self._done = 0
         self._total = sum(slab.used for slab in self._concerned())
@@ -73,11 +75,34 @@ class Replace:
         except BlockError as error:
             raise PoolError(str(error)) from None
 
+    def cancel(self) -> Replace | None:
+        """The old member keeps its place. What was moved already is moved back by the job that this returns; None where
+        nothing was, or where the old one is out: then the new one stays as a member more. Raises Suspended."""
+        pool, old, new = self.pool, self.old, self.new
+        self._steps.close()
+        row = pool.rows[old]
+        pool.rows[old] = row._replace(successor=f.NOBODY)
+        pool.space.leaving.discard(old)
+        try:
+            if not any(place[0] == new for slab in pool.engine.all_slabs() for place in slab.places):
+                retire(pool, new, f.NOBODY)
+            elif old in pool.present():
+                return Replace(pool, new, old)
+            else:
+                pool.write_commit()
+                pool.sync_members()
+        except BaseException:
+            pool.rows[old] = row
+            pool.space.leaving.add(old)
+            self._steps = self._run()
+            raise
+        return None
+
     def _concerned(self) -> list[Slab]:
         """Slabs that still have a column on the old member."""
         return [slab for slab in self.pool.engine.all_slabs() if any(place[0] == self.old for place in slab.places)]
 
-    def _run(self) -> Iterator[bool]:
+    def _run(self) -> Generator[bool, None, None]:
         while group := self._concerned()[:SLABS_AT_ONCE]:
             if any(slab.use == f.LOG for slab in group):
                 yield from self._empty_log()
@@ -100,13 +125,13 @@ class Replace:
             if home := self._homes.pop(slab, None):
                 self.pool.space.release([home])
 
-    def _empty_log(self) -> Iterator[bool]:
+    def _empty_log(self) -> Generator[bool, None, None]:
         """Segments of the log on the old member are not rebuilt: their content moves to grains, they are given up."""
         for _ in mirrors.empty_log(self.pool):
             yield True
         self.pool.checkpoint()
 
-    def _strengthen(self) -> Iterator[bool]:
+    def _strengthen(self) -> Generator[bool, None, None]:
         """Pages and log get the copies that they were cut without while members were missing."""
         try:
             for _ in mirrors.strengthen(self.pool):
@@ -132,46 +157,20 @@ class Replace:
             return
         raise PoolError(f"pool {self.pool.name} has no room for what member {self.old} held; add a larger member")
 
-    def _fill(self, group: list[Slab]) -> Iterator[bool]:
+    def _fill(self, group: list[Slab]) -> Generator[bool, None, None]:
         wanted = {slab.number: slab for slab in group}
-        for slab, slot, content in self._contents(wanted):
+        for slab, slot, content in contents(self.pool, wanted):
             slab.write_target(slot, content)
             self._check_target(slab)
             self._done += 1
+            self.moved += len(content)
             if self._done % SLOTS_A_STEP == 0:
                 yield True
-
-    def _contents(self, wanted: dict[int, Slab]) -> Iterator[tuple[Slab, int, bytes | bytearray]]:
-        """Every slot in use of these slabs, its content verified. What is written meanwhile goes there by itself."""
-        pool = self.pool
-        for disk in list(pool.engine.disks.values()):
-            for pointer in list(disk.map.pages()):
-                if pointer.slab in wanted and (page := self._page(disk, pointer)) is not None:
-                    yield wanted[pointer.slab], pointer.slot, page
-            for grain, slab, _slot in disk.map.allocated():
-                if slab not in wanted:
-                    continue
-                try:
-                    found = pool.engine.slot_content(disk, grain)  # looked up again: it may have moved
-                except BlockError as error:
-                    pool.events.append(f"not rebuilt: {error}")
-                    continue
-                if found is not None and found[0].number in wanted:
-                    yield found
 
     def _check_target(self, slab: Slab) -> None:
         if slab.target_error:
             self.pool.write_failed(slab, 0, slab.target_error)
             raise PoolError(f"the new member can't be written ({reason(slab.target_error)}); replace it by another one")
-
-    def _page(self, disk: Disk, pointer: f.PagePointer) -> bytes | None:
-        """None for one that is not used any more, or can't be read."""
-        try:
-            return self.pool.load_page(pointer)
-        except BlockError as error:
-            if pointer in disk.map.pages():
-                self.pool.events.append(f"not rebuilt: {error}")
-            return None
 
     def _finish(self, group: list[Slab]) -> None:
         """From the moment that a record may say where the columns are now, both places have all that is needed: the map
@@ -193,25 +192,15 @@ class Replace:
                 pool.move_column(slab, columns[slab], slab.places[columns[slab]])
             raise
         for slab in done:
-            home = self._homes.pop(slab)
+            home, before = self._homes.pop(slab), slab.places[columns[slab]]
             slab.end_rebuild(home.member, home.extent)
+            pool.space.release([before])  # nobody takes it as long as the old member is leaving
         pool.sync_members()
 
     def _retire(self) -> None:
-        pool = self.pool
-        name = pool.member_name(self.old)
-        member = pool.members[self.old]
-        for number, row in enumerate(pool.rows):
-            if row.successor == self.old and row.state in (f.IN, f.OUT):  # what it was to take goes to the new one
-                pool.rows[number] = row._replace(successor=self.new if number != self.new else f.NOBODY)
-        pool.rows[self.old] = pool.rows[self.old]._replace(state=f.REMOVED, since=pool.number + 1)
-        pool.members[self.old] = None
-        pool.space.leaving.discard(self.old)
-        pool.write_commit()
-        pool.sync_members()
-        pool.events.append(f"member {name} is replaced by {pool.member_name(self.new)}")
-        if member is not None:
-            member.close()
+        name = self.pool.member_name(self.old)
+        retire(self.pool, self.old, self.new)
+        self.pool.events.append(f"member {name} is replaced by {self.pool.member_name(self.new)}")
 
 
 class Scrub:
@@ -223,6 +212,7 @@ class Scrub:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.found: list[str] = []
+        self.moved = 0  # bytes that were read
         self.healed = self.lost = self._done = 0
         self._total = sum(slab.used for slab in pool.engine.all_slabs() if slab.use != f.LOG)
         self._steps = self._run()
@@ -239,7 +229,10 @@ class Scrub:
             self._steps, self._done = self._run(), 0  # an iterator that has raised is at its end
             raise
 
-    def _run(self) -> Iterator[bool]:
+    def cancel(self) -> None:
+        """What was mended is mended."""
+
+    def _run(self) -> Generator[bool, None, None]:
         for disk in list(self.pool.engine.disks.values()):
             self._pages(disk.number)
             for grain, _slab, _slot in disk.map.allocated():
@@ -256,6 +249,7 @@ class Scrub:
         for level, number, pointer in list(volume_map.numbered_pages()):
             slab = pool.engine.slab(pointer.slab)
             self._done += 1
+            self.moved += PAGE
             try:
                 page = pool.load_page(pointer)
             except BlockError as error:
@@ -279,6 +273,7 @@ class Scrub:
         if found is None:
             return
         slab, slot, content = found
+        self.moved += len(content)
         wrong = slab.differing(slot, content)
         if wrong or (volume, grain) in pool.engine.to_heal:
             names = [pool.member_name(place[0]) for i, place in enumerate(slab.places) if wrong >> i & 1]

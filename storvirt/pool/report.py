@@ -22,9 +22,12 @@ def status(pool: Pool) -> dict[str, Any]:
             {
                 "number": number,
                 "name": pool.member_name(number),
-                "state": states[row.state],
+                "state": "writing only" if number in pool.joining else states[row.state],
+                "leaving": row.successor == f.LEAVING and row.state != f.REMOVED,
                 "size": row.size,
                 "free": pool.space.free(number) * pool.extent,
+                "healed": pool.member_counts.get((number, "healed"), 0),
+                "healed_at": pool.member_damage.get(number),
             }
             for number, row in enumerate(pool.rows)
         ],

@@ -11,6 +11,8 @@ between the first of them and the few that are being filled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from storvirt.pool.engine import Engine
 from storvirt.pool.format import DATA
 from storvirt.pool.slab import Slab
@@ -25,6 +27,23 @@ class Shelf:
         self._engine = engine
         self._order: dict[Kind, list[Slab]] = {}  # the first one is last
         self._filling: dict[Kind, list[Slab]] = {}
+        self.avoids: Callable[[Slab], bool] = _none
+        self._may_relent = False
+
+    def avoid(self, avoids: Callable[[Slab], bool] | None = None, *, if_possible: bool = False) -> None:
+        """Slabs that are being emptied: they are not filled from now on. None: all may be filled again. if_possible:
+        they may be, too, when there is no other room."""
+        self.avoids = avoids or _none
+        self._may_relent = if_possible
+        self._engine.changes.any = True
+        self._engine.forget_current_slabs()
+
+    def relent(self) -> bool:
+        """There is no other room: whether slabs may be filled now that were avoided."""
+        relented = self._may_relent
+        if relented:
+            self.avoid()
+        return relented
 
     def choose(self, use: int, profile: int, grain: int, beyond: int = 0) -> Slab | None:
         """The slab to fill; None where not more than `beyond` slots are free in all slabs of the kind together.
@@ -51,12 +70,17 @@ class Shelf:
             self._order.clear()
         order = self._order.get(kind)
         if order is None:
-            order = [slab for slab in engine.all_slabs() if slab.free_slots and slab.tolerance >= 0 and _is(slab, kind)]
+            usable = (slab for slab in engine.all_slabs() if slab.free_slots and slab.tolerance >= 0)
+            order = [slab for slab in usable if _is(slab, kind) and not self.avoids(slab)]
             order.sort(key=_rank, reverse=True)
             self._order[kind] = order
             fits = set(order)
             self._filling[kind] = [slab for slab in engine.current_slabs() if slab in fits]
         return order
+
+
+def _none(slab: Slab) -> bool:
+    return False
 
 
 def _is(slab: Slab, kind: Kind) -> bool:

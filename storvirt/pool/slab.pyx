@@ -185,6 +185,15 @@ cdef class Slab:
                 self._members[i] = None
                 self.missing |= <uint64_t>1 << i
 
+    def exchange(self, Member old, Member new):
+        """A member is reached through another object from now on."""
+        cdef int i
+        for i in range(self.width):
+            if self._members[i] is old:
+                self._members[i] = new
+        if self._target is old:
+            self._target = new
+
     def begin_rebuild(self, int column, Member member, uint32_t extent, uint64_t extent_size):
         """From now on what is written to `column` goes to its new home, too; reads do not use it yet."""
         self.rebuilding, self.target_error = column, 0

@@ -35,6 +35,7 @@ class Space:
 
     def __init__(self, members: Sequence[MemberRow], extent: int) -> None:
         self.extent = extent
+        self._count: list[int] = []  # extents, free or not
         self._free: list[set[int]] = []
         self._lowest: list[int] = []  # no extent of a member below this is free
         self.leaving: set[int] = set()  # members that are being replaced: nothing new is put there
@@ -42,14 +43,22 @@ class Space:
             self.add_member(row.size)
 
     def add_member(self, size: int) -> None:
-        self._free.append(set(range(max(0, (size - EXTENTS_AT) // self.extent))))
+        self._count.append(max(0, (size - EXTENTS_AT) // self.extent))
+        self._free.append(set(range(self._count[-1])))
         self._lowest.append(0)
 
     def renew_member(self, number: int, size: int) -> None:
         """Another file has this number now."""
         self.add_member(size)
+        self._count[number] = self._count.pop()
         self._free[number] = self._free.pop()
         self._lowest[number] = self._lowest.pop()
+
+    def grow_member(self, number: int, size: int) -> None:
+        """It has so many bytes now, and had fewer. What is new is free."""
+        new = max(0, (size - EXTENTS_AT) // self.extent)
+        self._free[number].update(range(self._count[number], new))
+        self._count[number] = new
 
     def claim(self, columns: Iterable[Column]) -> None:
         """These extents are in use."""
@@ -91,6 +100,7 @@ class Space:
         takers = self._takers(members)
         usable = [n for n in takers if self.free(n) > reserve]
         absent = [n for n, row in enumerate(members) if row.state == OUT and self.free(n) > reserve]
+        absent = [n for n in absent if n not in self.leaving]
         usable.sort(key=lambda n: (-self.free(n), (n - slab) % len(members)))
         parity = Counter(row.columns[-1].member for row in slabs if level.dedicated and row.profile == profile)
         for several, narrow in ((usable, False), ([*usable, *absent], False), (usable, True)):

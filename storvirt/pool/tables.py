@@ -21,7 +21,7 @@ def check(commit: f.Commit, extent: int) -> None:
     if not commit.members or not all(row.state in STATES for row in commit.members):
         raise f.FormatError("its member table has no rows, or states that are not known")
     for number, row in enumerate(commit.members):
-        if row.successor != f.NOBODY and (row.successor >= len(commit.members) or row.successor == number):
+        if row.successor not in f.WORDS and (row.successor >= len(commit.members) or row.successor == number):
             raise f.FormatError(f"member {number} is replaced by member {row.successor}, which can't be")
     slabs = {row.slab: row for row in commit.slabs}
     _distinct("slab", [row.slab for row in commit.slabs])

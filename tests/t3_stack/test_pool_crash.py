@@ -237,7 +237,7 @@ def test_a_member_fails_and_then_the_machine(pool_name: str, call: str, after: i
 
 
 @pytest.mark.parametrize("pool_name", ["raid5", "linear", "mixed"])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("call", ["write", "sync"])
 @pytest.mark.parametrize("seed", range(12) if LONG else range(3))
 def test_the_host_is_in_trouble_for_a_while(pool_name: str, number: int, call: str, seed: int) -> None:

@@ -1,4 +1,5 @@
-"""vfab pool: the pools of a lab, a file in the place of a dead one, a scrub; planning one, making one without a lab."""
+"""vfab pool: the pools of a lab, a file in the place of a dead one, a scrub; planning one, making one without a lab,
+finding, checking and looking into its files."""
 
 from __future__ import annotations
 
@@ -11,6 +12,11 @@ from tools import storage
 from tools.errors import BadInput
 from tools.labs import KnownLab, choose
 from tools.output import Progress, duration, print_json, warn
+from tools.pool_fault import add_word as add_fault
+from tools.pool_fsck import add_word as add_fsck
+from tools.pool_import import add_word as add_import
+from tools.pool_inspect import add_word as add_inspect
+from tools.pool_members import add_words as add_members
 from tools.pool_plan import add_word as add_plan
 from tools.subverbs import Subverbs, size
 
@@ -34,12 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scrub.add_argument("name", metavar="POOL")
     for job in (replace, scrub):
         job.add_argument("--no-wait", action="store_true", help="begin, and do not wait for the end")
-    take = verbs.add("import", _import, "open a pool that was refused, with what there is of it")
-    take.add_argument("name", metavar="POOL")
-    take.add_argument(
-        "--degraded", action="store_true", required=True,
-        help="go on without the members that are missing, and with what may be older than what was written last",
-    )  # fmt: skip
+    add_members(verbs, _follow)
+    add_import(verbs)
+    add_fsck(verbs)
+    add_fault(verbs)
+    add_inspect(verbs)
     make = verbs.add(
         "create", _create,
         "make a pool on new files, without any lab: nothing runs afterwards. In a lab write it into the lab file"
@@ -137,17 +142,15 @@ def _scrub(options: argparse.Namespace) -> int:
     return 0 if task["state"] == "done" and not task["lost"] else 1
 
 
-def _import(options: argparse.Namespace) -> int:
-    lab = choose(options.lab)
-    storage.pool_named(lab, options.name)
-    told = storage.call(lab, options.name, "open", degraded=True)
+def _follow(options: argparse.Namespace, begun: dict[str, Any]) -> int:
+    if options.no_wait:
+        return _begun(options, begun["kind"])
+    task = _wait(choose(options.lab), options.name, begun)
     if options.json:
-        print_json(told)
+        print_json(task)
     else:
-        print(storage.pool_table({options.name: told}))
-        for problem in told["problems"]:
-            warn(problem)
-    return 0
+        print(_ended(task))
+    return 0 if task["state"] == "done" else 1
 
 
 def _begun(options: argparse.Namespace, kind: str) -> int:
@@ -167,7 +170,7 @@ def _wait(lab: KnownLab, pool: str, begun: dict[str, Any]) -> dict[str, Any]:
                 told = storage.call(lab, pool, "status")
                 heard = time.monotonic()
             except Unreachable:
-                if begun["kind"] != "replace" or time.monotonic() - heard > _RESTART_SECONDS:
+                if begun["kind"] not in ("replace", "remove") or time.monotonic() - heard > _RESTART_SECONDS:
                     raise
                 told = {}
             task = told.get("task")
@@ -195,6 +198,8 @@ def _why_it_waits(told: dict[str, Any], said: str, progress: Progress) -> str:
 def _ended_with_its_process(begun: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     """What became of a job of which the pool's new process knows nothing."""
     states = {member["path"]: member["state"] for member in told["pool"]["members"]}
+    if begun["kind"] == "remove" and states.get(begun["what"]) == "removed":
+        return {**begun, "state": "done", "done": begun["total"]}
     if begun["kind"] == "replace" and (states.get(begun["old"]), states.get(begun["path"])) == ("removed", "in"):
         return {**begun, "state": "done", "done": begun["total"]}
     return {**begun, "state": "failed", "problem": "the pool's process began anew; ask for it again"}
@@ -208,6 +213,8 @@ def _bar(task: dict[str, Any]) -> str:
 def _ended(task: dict[str, Any]) -> str:
     if task["state"] == "failed":
         return f"{task['kind']} {task['what']} failed: {task['problem']}"
+    if task["state"] == "cancelled":
+        return f"{task['kind']} {task['what']} was called off"
     if task["kind"] == "scrub":
         return f"scrub {task['what']}: {task['healed']} mended, {task['lost']} lost"
     return f"{task['kind']} {task['what']}: done, {task['total']} slots"

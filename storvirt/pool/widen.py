@@ -1,0 +1,206 @@
+"""A pool that becomes larger: a member more, members whose files grew, and what there is spread over all of them.
+
+Knows: what more members change for slabs that there are. Refuses to know: how a slab is emptied (emptying.py), files.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping
+
+from storvirt.backing.member import Member
+from storvirt.block import BlockError
+from storvirt.pool import emptying, mirrors
+from storvirt.pool import format as f
+from storvirt.pool.assemble import MOST_EXTENTS
+from storvirt.pool.membership import add_member
+from storvirt.pool.pool import Pool, PoolError, Suspended
+from storvirt.pool.repair import Progress
+from storvirt.pool.slab import Slab
+from storvirt.raid.layout import BY_NUMBER, LayoutError, choose
+
+UNEVEN = 0.05  # of a member's size: what it may hold more than another before something is moved
+
+
+class Add:
+    """An empty member more; its number is `new`. New slabs use it at once; the job is only to give log and map the
+    copies that the pool had too few members for. Raises PoolError, MemberError; Suspended, and then it is no member."""
+
+    def __init__(self, pool: Pool, member: Member, ident: bytes) -> None:
+        _few_enough(pool, member.size)
+        self.pool = pool
+        self.new = add_member(pool, member, ident)
+        self.moved = 0
+        pool.engine.forget_current_slabs()
+        pool.events.append(f"member {member.name} is added")
+        self._steps = mirrors.strengthen(pool)
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(0, 0)
+
+    def step(self) -> bool:
+        try:
+            return next(self._steps, self) is not self
+        except Suspended:
+            self._steps = mirrors.strengthen(self.pool)
+            raise
+        except BlockError as error:
+            self.pool.events.append(f"pages and log stay with fewer copies: {error}")
+            return False
+
+    def cancel(self) -> None:
+        """The member stays."""
+
+
+class Rebalance:
+    """Move data so that slabs are as wide as the members allow, and members are filled alike. Dropped at any time it
+    leaves what was moved where it is. Raises PoolError, where there is nothing to do."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.moved = 0  # bytes
+        self._slabs = set(candidates(pool))
+        if not self._slabs:
+            raise PoolError(f"pool {pool.name} is balanced")
+        self._avoids = self._slabs.__contains__
+        pool.shelf.avoid(self._avoids, if_possible=True)
+        self._done = 0
+        self._total = sum(slab.used for slab in self._slabs)
+        self._steps = self._run()
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(min(self._done, self._total), self._total)
+
+    def step(self) -> bool:
+        """Some slots more; False when all were moved. After Suspended it goes on with what is left."""
+        full = f"pool {self.pool.name} has no room to move more; what was moved stays where it is"
+        try:
+            if self._slabs and self.pool.shelf.avoids is not self._avoids:
+                raise PoolError(full)
+            return next(self._steps, None) is not None
+        except Suspended:
+            self._steps = self._run()
+            raise
+        except BlockError as error:
+            self.cancel()
+            raise PoolError(full if error.errno == errno.ENOSPC else str(error)) from None
+        except PoolError:
+            self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        self._slabs.clear()
+        self.pool.shelf.avoid()
+
+    def _run(self) -> Iterator[bool]:
+        pool = self.pool
+        while self._slabs:
+            there = sorted(self._slabs & set(pool.engine.all_slabs()), key=lambda slab: slab.number)
+            group = emptying.group_of(pool, there)
+            for slots, size in emptying.empty(pool, group) if group else ():
+                self._done, self.moved = self._done + slots, self.moved + size
+                yield True
+            self._slabs.difference_update(group or self._slabs)
+        pool.shelf.avoid()
+
+
+def candidates(pool: Pool) -> list[Slab]:
+    """Slabs for data that would be cut wider now; and, as long as it evens out how full members are, slabs of the
+    fullest member that are not on the emptiest."""
+    takers = [n for n, row in enumerate(pool.rows) if row.state == f.IN and n not in pool.space.leaving]
+    data = [slab for slab in pool.engine.all_slabs() if slab.use == f.DATA and slab.used]
+    found = [slab for slab in data if slab.width < _width(pool, slab, len(takers))]
+    extents = {n: (pool.rows[n].size - f.EXTENTS_AT) // pool.extent for n in takers}
+    taken = {n: extents[n] - pool.space.free(n) for n in takers}
+    for slab in found:
+        _recut(slab, taken, extents)
+    chosen = set(found)
+    left = sorted((slab for slab in data if slab not in chosen), key=lambda slab: -slab.number)
+    while left and takers:
+        by_fill = sorted(takers, key=lambda n: taken[n] / max(extents[n], 1))
+        least, most = by_fill[0], by_fill[-1]
+        if taken[most] / extents[most] - taken[least] / max(extents[least], 1) <= max(UNEVEN, 2 / extents[most]):
+            break
+        better = next((one for one in left if _is_on(one, most) and not _is_on(one, least)), None)
+        if better is None:
+            break
+        left.remove(better)
+        found.append(better)
+        _recut(better, taken, extents)
+    return found
+
+
+def _is_on(slab: Slab, number: int) -> bool:
+    return any(place[0] == number for place in slab.places)
+
+
+def _recut(slab: Slab, taken: dict[int, int], extents: dict[int, int]) -> None:
+    """On paper: its columns go to the members with most room."""
+    for member, _extent in slab.places:
+        if member in taken:
+            taken[member] -= 1
+    for member in sorted(taken, key=lambda n: taken[n] - extents[n])[: slab.width]:
+        taken[member] += 1
+
+
+def _width(pool: Pool, slab: Slab, members: int) -> int:
+    try:
+        return choose(BY_NUMBER[slab.profile], members, slab.grain, pool.extent).width
+    except LayoutError:
+        return 0
+
+
+def grow_members(pool: Pool, sizes: Mapping[int, int]) -> list[int]:
+    """Members whose files became larger, or are to, are used as far as they reach: their numbers. sizes: bytes, by
+    number. Durable when this returns. A crash in the middle leaves some of them as they were.
+
+    Raises PoolError where none would be larger; MemberError, Suspended, and then it may be called again.
+    """
+    present = pool.present()
+    larger = {n: size for n, size in sizes.items() if n in present and size >= pool.rows[n].size + pool.extent}
+    if not larger:
+        raise PoolError(
+            f"no member of pool {pool.name} has grown by an extent ({pool.extent} bytes); make its file larger first "
+            "(truncate -s SIZE FILE)"
+        )
+    _few_enough(pool, sum(size - pool.rows[n].size for n, size in larger.items()))
+    pool.settle()
+    for number, size in larger.items():
+        _resize(pool, number, size)
+    before = list(pool.rows)
+    for number, size in larger.items():
+        pool.rows[number] = pool.rows[number]._replace(size=size)
+    try:
+        pool.write_commit()
+        pool.sync_members()
+    except BaseException:
+        pool.rows[:] = before
+        raise
+    for number, size in larger.items():
+        pool.space.grow_member(number, size)
+        pool.events.append(f"member {pool.member_name(number)} has {size} bytes now")
+    pool.engine.forget_current_slabs()
+    return sorted(larger)
+
+
+def _few_enough(pool: Pool, more: int) -> None:
+    """more: bytes. Raises PoolError where the table of slabs would not fit into a commit record any more."""
+    total = sum(row.size for row in pool.rows if row.state in (f.IN, f.OUT)) + more
+    if total // pool.extent > MOST_EXTENTS:
+        raise PoolError(f"pool {pool.name} would have more than {MOST_EXTENTS} extents of {pool.extent} bytes")
+
+
+def _resize(pool: Pool, number: int, size: int) -> None:
+    """The file, and what its superblocks say: one after the other, so that one of them is whole at any time. Raises
+    MemberError."""
+    member = pool.members[number]
+    assert member is not None
+    super_ = f.Superblock(pool.pool_id, pool.rows[number].member, number, size, pool.extent, pool.name)
+    if size != member.size:
+        member.resize(size)
+    for at in (0, f.SUPER_SIZE):
+        member.sync()
+        member.write(at, f.pack_superblock(super_))
+    member.sync()
