@@ -130,7 +130,7 @@ def test_another_one_for_the_same_port_takes_its_place(bench: Bench, stack: Stac
     bench.until_plugged()
     before = descriptors()
     assert bench.leave("s1:p", stack.tap) == ""
-    assert descriptors() == before
+    assert descriptors() <= before  # the first giver's may just have been closed
 
 
 def test_what_cannot_be_left_is_given_back_with_a_sentence(bench: Bench, stack: Stack) -> None:

@@ -209,7 +209,8 @@ def test_attach_prints_what_to_paste(lab: Path, home: Path) -> None:
     assert "meant for h1:eth0" in vfab("attach", "s1:eth1").out
     assert "cannot be used from qemu" in vfab("attach", "s1:eth7", "--for", "qemu", code=1).err
     assert "no port 'eth99'; its ports are: eth1" in vfab("attach", "s1:eth99", code=1).err
-    assert "no switch 'h1'; its switches are: s1" in vfab("attach", "h1:eth0", code=1).err
+    assert "meant for h1:eth0" in vfab("attach", "h1:eth0").out, "the port at the other end of the cable"
+    assert "no switch 'h99'; its switches are: s1" in vfab("attach", "h99:eth0", code=1).err
     assert "write SWITCH:PORT" in vfab("attach", "nonsense", code=2).err
 
 

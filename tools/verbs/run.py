@@ -13,7 +13,8 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Self
 
 from daemons.errors import UserError
 from daemons.lab.loader import find, load
@@ -57,30 +58,45 @@ def run(options: argparse.Namespace) -> int:
         raise BadInput("which lab? Write: vfab run LAB -- COMMAND, or: vfab run --topo single,4 -- COMMAND")
     if not words:
         raise BadInput("what is to run? Write it behind the lab: vfab run LAB -- COMMAND")
-    with _ending_orderly(), contextlib.ExitStack() as stack:
+    with _Ending() as ending, contextlib.ExitStack() as stack:
         with contextlib.ExitStack() as source:
             found = _file(options, file, source)
             if options.fresh:
                 found = _copy(found, stack)
             else:
                 stack.push(source.pop_all())
+        ending.now()
         return _run(found, words)
 
 
-@contextlib.contextmanager
-def _ending_orderly() -> Iterator[None]:
-    """A signal that would end us at once lets us tidy up first, as Ctrl-C does: a copy's folder, a shape's file."""
+class _Ending:
+    """A signal that would end us at once lets us tidy up first, as Ctrl-C does: a copy's folder, a shape's file.
 
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+    Until now() is called it only waits: what is raised in the middle of an import, others catch and misread.
+    """
 
-    caught = [number for number in _CAUGHT if signal.getsignal(number) == signal.SIG_DFL]
-    for number in caught:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in caught:
+    def __init__(self) -> None:
+        self._caught = [number for number in _CAUGHT if signal.getsignal(number) == signal.SIG_DFL]
+        self._came = 0
+        self._ready = False
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self._came = number
+        if self._ready:
+            raise SystemExit(128 + number)
+
+    def now(self) -> None:
+        self._ready = True
+        if self._came:
+            raise SystemExit(128 + self._came)
+
+    def __enter__(self) -> Self:
+        for number in self._caught:
+            signal.signal(number, self._end)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for number in self._caught:
             signal.signal(number, signal.SIG_DFL)
 
 
