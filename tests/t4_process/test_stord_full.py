@@ -122,9 +122,9 @@ def test_a_pool_that_can_not_be_opened_for_want_of_space_keeps_its_guests(
         _fill(small)
         running = Running(load)
         for _ in range(kills):
+            before = guest.reconnects
             stord.kill()
             stord.up()
-            before = guest.reconnects
             until(lambda before=before: guest.reconnects > before, what="the guest, connected")  # type: ignore[misc]
         told = stord.status()
         assert "pool" not in told and told["problems"] == [told["waiting"]] and "make room" in told["waiting"]
