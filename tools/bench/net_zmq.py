@@ -9,7 +9,7 @@ from tools.bench.rows import Row, make_row
 
 PART = "tools.bench.nic_child"
 RUNS = 3
-TRIP_RUNS = 5
+TRIP_RUNS = 9
 SECONDS = "3"
 TRIPS = "4000"
 
