@@ -17,10 +17,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from netvirt.ports import Loop, Timer
+from netvirt.ports.accepting import Acceptor
 from netvirt.ports.errors import PortError
 from netvirt.ports.handing import Handing
 from netvirt.ports.tuntap import is_alive
-from netvirt.ports.unixpath import Made, bind, unix_socket, unlink
+from netvirt.ports.unixpath import Made, listening, unlink
 
 SOCKET: Final = "fabricd.tap"
 _LONGEST_LINE: Final = 200
@@ -39,31 +40,17 @@ class Deposits:
         self._loop = loop
         self._path = path
         self._path_of = path_of
-        self._listener: socket.socket | None = None
+        self._acceptor: Acceptor | None = None
         self._made: Made | None = None
         self._givers: dict[socket.socket, Timer] = {}
         self._held: dict[str, _Held] = {}
 
     def open(self) -> None:
         """Begins to listen. Raises PortError."""
-        listener = unix_socket(socket.SOCK_STREAM)
-        try:
-            self._made = bind(listener, self._path)
-        except PortError:
-            listener.close()
-            raise
-        listener.listen(16)
-        self._listener = listener
-        self._loop.reader(listener.fileno(), self._accept)
+        listener, self._made = listening(self._path, backlog=16)
+        self._acceptor = Acceptor(self._loop, listener, self._arrived)
 
-    def _accept(self) -> None:
-        if self._listener is None:
-            return
-        try:
-            giver, _ = self._listener.accept()
-        except OSError:
-            return
-        giver.setblocking(False)
+    def _arrived(self, giver: socket.socket) -> None:
         self._givers[giver] = self._loop.call_later(_PATIENCE_SECONDS, lambda: self._hang_up(giver))
         self._loop.reader(giver.fileno(), lambda: self._readable(giver))
 
@@ -131,10 +118,9 @@ class Deposits:
             self._forget(where)
         for giver in list(self._givers):
             self._hang_up(giver)
-        if self._listener is not None:
-            self._loop.reader(self._listener.fileno(), None)
-            self._listener.close()
-            self._listener = None
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
             unlink(self._path, self._made)
 
 

@@ -9,22 +9,19 @@ Knows: that exchange, one peer at a time. Refuses to know: what a TAP is (`take`
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import socket
 from collections.abc import Callable
 
 from netvirt.ports import Loop, Timer
+from netvirt.ports.accepting import Acceptor
 from netvirt.ports.errors import PortError
-from netvirt.ports.unixpath import Made, bind, check_path, unix_socket, unlink
+from netvirt.ports.unixpath import Made, check_path, listening, unlink
 
 KEEP = b"keep"
 _SENDER_SECONDS = 10.0
 _PATIENCE_SECONDS = 5.0  # for a peer that has connected and gives nothing: others wait
-# Out of descriptors or memory: the connection stays in the backlog, so accept would be called again at once, for ever.
-_PAUSE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_PAUSE_SECONDS = 1.0
 
 
 class Handover:
@@ -40,37 +37,19 @@ class Handover:
         self._path = path
         self._take = take
         self._gone = gone
-        self._listener: socket.socket | None = None
+        self._acceptor: Acceptor | None = None
         self._peer: socket.socket | None = None
         self._taken = False
         self.kept = False
         self._patience: Timer | None = None
-        self._pause: Timer | None = None
         self._made: Made | None = None
 
     def open(self) -> None:
         """Begins to listen. Raises PortError."""
-        listener = unix_socket(socket.SOCK_STREAM)
-        try:
-            self._made = bind(listener, self._path)
-        except PortError:
-            listener.close()
-            raise
-        listener.listen(4)
-        self._listener = listener
-        self._loop.reader(listener.fileno(), self._accept)
+        listener, self._made = listening(self._path, backlog=4)
+        self._acceptor = Acceptor(self._loop, listener, self._arrived)
 
-    def _accept(self) -> None:
-        if self._listener is None:
-            return
-        try:
-            peer, _ = self._listener.accept()
-        except OSError as error:
-            if error.errno in _PAUSE:
-                self._loop.reader(self._listener.fileno(), None)
-                self._pause = self._loop.call_later(_PAUSE_SECONDS, self._accept_again)
-            return
-        peer.setblocking(False)
+    def _arrived(self, peer: socket.socket) -> None:
         if self._peer is not None or self.kept:
             self.refused += 1
             _answer(peer, error="this port has a TAP already; unplug that one first")
@@ -79,11 +58,6 @@ class Handover:
         self._peer = peer
         self._loop.reader(peer.fileno(), self._readable)
         self._patience = self._loop.call_later(_PATIENCE_SECONDS, self.unplug)
-
-    def _accept_again(self) -> None:
-        self._pause = None
-        if self._listener is not None:
-            self._loop.reader(self._listener.fileno(), self._accept)
 
     def _readable(self) -> None:
         peer = self._peer
@@ -144,15 +118,10 @@ class Handover:
     def close(self) -> None:
         """Stops listening, and removes the socket file if it is still ours."""
         self.unplug()
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        if self._listener is None:
-            return
-        self._loop.reader(self._listener.fileno(), None)
-        self._listener.close()
-        self._listener = None
-        unlink(self._path, self._made)
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
+            unlink(self._path, self._made)
 
 
 def _answer(peer: socket.socket, **value: object) -> None:

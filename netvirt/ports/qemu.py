@@ -15,14 +15,13 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from netvirt.ports import Loop, Queue, Timer
+from netvirt.ports.accepting import Acceptor
 from netvirt.ports.qemu_stream import Decoder, Encoder
-from netvirt.ports.unixpath import Made, bind, check_path, unix_socket, unlink
+from netvirt.ports.unixpath import Made, check_path, listening, unix_socket, unlink
 
 Role = Literal["dial", "listen"]
 
 _BACKLOG: Final = 4
-# Out of descriptors or memory: the connection stays in the backlog, so accept would be called again at once, for ever.
-_ACCEPT_PAUSE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class QemuPort:
@@ -60,7 +59,7 @@ class QemuPort:
         self._delay = retry_min
         self._timer: Timer | None = None
         self._stream: socket.socket | None = None
-        self._listener: socket.socket | None = None
+        self._acceptor: Acceptor | None = None
         self._bound: Made | None = None
         self._blocked = False
         self._since = 0
@@ -98,10 +97,9 @@ class QemuPort:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._listener is not None:
-            self._loop.reader(self._listener.fileno(), None)
-            self._listener.close()
-            self._listener = None
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
             unlink(self._path, self._bound)
             self._bound = None
         self._drop_stream()
@@ -125,7 +123,6 @@ class QemuPort:
     # --- one connection
 
     def _connected(self, stream: socket.socket) -> None:
-        stream.setblocking(False)
         self._decoder.reset()
         self._encoder.reset()
         self._stream = stream
@@ -182,7 +179,7 @@ class QemuPort:
 
     def _dial(self) -> None:
         self._timer = None
-        stream = _stream_socket()
+        stream = unix_socket(socket.SOCK_STREAM)
         try:
             stream.connect(self._path)
         except OSError:  # nobody there yet, or its backlog is full: both pass
@@ -198,41 +195,18 @@ class QemuPort:
     # --- role "listen"
 
     def _listen(self) -> None:
-        listener = _stream_socket()
-        try:
-            self._bound = bind(listener, self._path)
-            listener.listen(_BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-        self._listener = listener
-        self._loop.reader(listener.fileno(), self._accept)
+        listener, self._bound = listening(self._path, _BACKLOG)
+        self._acceptor = Acceptor(self._loop, listener, self._arrived, pause=self._retry_max, troubled=self._no_room)
 
-    def _accept(self) -> None:
-        if self._listener is None:
-            return
-        try:
-            stream, _ = self._listener.accept()
-        except OSError as error:
-            if error.errno in _ACCEPT_PAUSE:
-                self._counts["accept-errors"] += 1
-                self._loop.reader(self._listener.fileno(), None)
-                self._timer = self._loop.call_later(self._retry_max, self._accept_again)
-            return
+    def _no_room(self) -> None:
+        self._counts["accept-errors"] += 1
+
+    def _arrived(self, stream: socket.socket) -> None:
         if self._stream is not None:
             self._counts["refused"] += 1
             stream.close()
             return
         self._connected(stream)
-
-    def _accept_again(self) -> None:
-        self._timer = None
-        if self._listener is not None:
-            self._loop.reader(self._listener.fileno(), self._accept)
-
-
-def _stream_socket() -> socket.socket:
-    return unix_socket(socket.SOCK_STREAM)
 
 
 def _name(error: OSError) -> str:

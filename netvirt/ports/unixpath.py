@@ -46,6 +46,18 @@ def bind(sock: socket.socket, path: str) -> Made:
     return made.st_dev, made.st_ino
 
 
+def listening(path: str, backlog: int) -> tuple[socket.socket, Made]:
+    """A stream socket that listens at `path` (0600), and what file it made. Raises PortError."""
+    listener = unix_socket(socket.SOCK_STREAM)
+    try:
+        made = bind(listener, path)
+        listener.listen(backlog)
+    except OSError:  # PortError, too
+        listener.close()
+        raise
+    return listener, made
+
+
 def unlink(path: str, made: Made | None) -> None:
     """Removes the file that bind() made. Somebody may have put another socket in its place: that one stays."""
     with contextlib.suppress(OSError):

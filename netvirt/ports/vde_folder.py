@@ -9,7 +9,6 @@ lives. Several switch ports share a folder: a client gets the port whose number 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import socket
@@ -18,7 +17,8 @@ import weakref
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from netvirt.ports import Loop, Timer
+from netvirt.ports import Loop
+from netvirt.ports.accepting import Acceptor
 from netvirt.ports.errors import PortError
 from netvirt.ports.unixpath import Made, bind, check_path, is_stale, unix_socket, unlink
 from netvirt.ports.vde_wire import LONGEST_REQUEST, Request, VdeError, is_whole, parse_request
@@ -29,8 +29,6 @@ _DATA_SOCKET: Final = re.compile(r"\.[0-9]+-[0-9]+|[0-9]+\.[0-9]+")  # a client'
 _BACKLOG: Final = 15  # as vde_switch
 _MOST_PENDING: Final = 16
 _PATIENCE: Final = 5.0  # seconds for a client to say what it wants
-_PAUSE: Final = 1.0
-_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Socket(Protocol):
@@ -95,10 +93,9 @@ class VdeFolder:
         self._loop = loop
         self._ports: list[Socket] = []
         self._pending: list[_Pending] = []
-        self._listener: socket.socket | None = None
+        self._acceptor: Acceptor | None = None
         self._made: Made | None = None
         self._made_folder = False
-        self._pause: Timer | None = None
 
     @staticmethod
     def at(loop: Loop, path: str) -> VdeFolder:
@@ -111,7 +108,7 @@ class VdeFolder:
 
     def add(self, port: Socket) -> None:
         """Raises PortError if the folder can't be served."""
-        if self._listener is None:
+        if self._acceptor is None:
             self._open()
         self._ports.append(port)
         self._ports.sort(key=lambda each: each.number)
@@ -142,19 +139,14 @@ class VdeFolder:
         except OSError as error:
             control.close()
             raise PortError(f"cannot make the folder {self.path}: {error.strerror}; check its parent") from None
-        self._listener = control
-        self._loop.reader(control.fileno(), self._accept)
+        self._acceptor = Acceptor(self._loop, control, self._arrived)
 
     def _close(self) -> None:
         for pending in list(self._pending):
             self._drop(pending)
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        if self._listener is not None:
-            self._loop.reader(self._listener.fileno(), None)
-            self._listener.close()
-            self._listener = None
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
         unlink(f"{self.path}/ctl", self._made)
         self._sweep()
         if self._made_folder:
@@ -175,25 +167,10 @@ class VdeFolder:
 
     # --- clients
 
-    def _accept(self) -> None:
-        if self._listener is None:
-            return
-        try:
-            control, _ = self._listener.accept()
-        except OSError as error:
-            if error.errno in _NO_ROOM:  # it stays in the backlog: accept would be called again at once, for ever
-                self._loop.reader(self._listener.fileno(), None)
-                self._pause = self._loop.call_later(_PAUSE, self._accept_again)
-            return
-        control.setblocking(False)
+    def _arrived(self, control: socket.socket) -> None:
         self._pending.append(_Pending(self._loop, control, self._asked))
         if len(self._pending) > _MOST_PENDING:
             self._reject(self._pending[0], "slow")
-
-    def _accept_again(self) -> None:
-        self._pause = None
-        if self._listener is not None:
-            self._loop.reader(self._listener.fileno(), self._accept)
 
     def _asked(self, pending: _Pending) -> None:
         try:

@@ -17,20 +17,19 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
 from wsproto.utilities import ProtocolError
 
-from netvirt.ports import Loop, Timer
+from netvirt.ports import Loop
+from netvirt.ports.accepting import Acceptor
 from netvirt.ports.errors import PortError
 from netvirt.ports.websocket_rules import Address, port_in, url
 
 _BACKLOG: Final = 16
 _MOST_PENDING: Final = 16
 _PATIENCE: Final = 5.0  # seconds for a client to say what it wants
-_PAUSE: Final = 1.0
 _READ: Final = 4096
 _LONGEST_REQUEST: Final = 16384  # bytes, as h11
 _BUFFER: Final = (
     1 << 18
 )  # the kernel's own would grow to megabytes: frames that wait are better off in the port's queue
-_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _OURS: Final = {
     errno.EADDRINUSE: "somebody uses it already; choose another port",
     errno.EACCES: "ports under 1024 are for root; choose another",
@@ -115,8 +114,7 @@ class Listener:
         self._loop = loop
         self._doors: dict[str, Door] = {}
         self._pending: list[_Pending] = []
-        self._listener: socket.socket | None = None
-        self._pause: Timer | None = None
+        self._acceptor: Acceptor | None = None
 
     @staticmethod
     def at(loop: Loop, address: Address) -> Listener:
@@ -128,7 +126,7 @@ class Listener:
 
     def add(self, door: Door) -> None:
         """Raises PortError if nobody can listen there."""
-        if self._listener is None:
+        if self._acceptor is None:
             self._open()
         self._doors[door.name] = door
 
@@ -153,42 +151,22 @@ class Listener:
             listener.close()
             why = _OURS.get(error.errno or 0, error.strerror)
             raise PortError(f"cannot listen for WebSockets at {self.address}: {why}") from None
-        self._listener = listener
-        self._loop.reader(listener.fileno(), self._accept)
+        self._acceptor = Acceptor(self._loop, listener, self._arrived)
 
     def _close(self) -> None:
         for pending in list(self._pending):
             self._forget(pending)
             pending.stream.close()
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        if self._listener is not None:
-            self._loop.reader(self._listener.fileno(), None)
-            self._listener.close()
-            self._listener = None
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
 
-    def _accept(self) -> None:
-        if self._listener is None:
-            return
-        try:
-            stream, _ = self._listener.accept()
-        except OSError as error:
-            if error.errno in _NO_ROOM:  # it stays in the backlog: accept would be called again at once, for ever
-                self._loop.reader(self._listener.fileno(), None)
-                self._pause = self._loop.call_later(_PAUSE, self._accept_again)
-            return
-        stream.setblocking(False)
+    def _arrived(self, stream: socket.socket) -> None:
         with contextlib.suppress(OSError):  # it may have hung up already
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._pending.append(_Pending(self._loop, stream, self._asked))
         if len(self._pending) > _MOST_PENDING:
             self._asked(self._pending[0], None, "crowded")
-
-    def _accept_again(self) -> None:
-        self._pause = None
-        if self._listener is not None:
-            self._loop.reader(self._listener.fileno(), self._accept)
 
     def _forget(self, pending: _Pending) -> None:
         pending.stop()
