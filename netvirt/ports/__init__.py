@@ -37,7 +37,8 @@ class Loop(Protocol):
     def zmq(self, socket: Any, callback: Callable[[], None] | None) -> None:
         """Call `callback` whenever the ZeroMQ socket can be read, also after a send; None ends it.
 
-        A callback may leave messages unread (to be fair to others): it is called again in the next round.
+        A callback may leave messages unread (to be fair to others): it is called again in the next round. It may be
+        called with nothing to read.
         """
         ...
 

@@ -140,10 +140,11 @@ class Loop:
     # --- ZeroMQ
 
     def zmq(self, socket: Any, callback: Callback | None) -> None:
-        """Call `callback` whenever the ZeroMQ socket can be read; None ends it.
+        """Call `callback` whenever the ZeroMQ socket may be read, which it bears to be told in vain; None ends it.
 
         ZMQ_FD is edge-triggered: a send may swallow the edge that announced a message. So EVENTS is read again for each
-        socket that fired, was called, or was named by `touch()`, before the loop sleeps.
+        socket that was called, or was named by `touch()`, before the loop sleeps. When ZMQ_FD fires the callback is
+        called at once: most often there is a message, and to ask first takes 2.5 of a pass's 9 us.
         """
         known = self._sockets.pop(socket, None)
         self._touched.pop(socket, None)
@@ -179,10 +180,6 @@ class Loop:
                 self._ready[socket] = None
 
     def _serve_sockets(self) -> None:
-        if self._touched:
-            self._settle()
-        if not self._ready:
-            return
         ready, self._ready = self._ready, {}
         for socket in ready:
             entry = self._sockets.get(socket)
@@ -264,14 +261,17 @@ class Loop:
             if watch is None:
                 continue  # ended by an earlier callback of this round
             if watch.zmq is not None:
-                self._touched[watch.zmq] = None
+                self._ready[watch.zmq] = None  # most often it is a message, and to ask costs more than to be told no
             if watch.reader is not None and mask & _READABLE:
                 self._call(watch.reader)
             if watch.writer is not None and mask & _WRITABLE:
                 self._call(watch.writer)
-        if self._timers:
+        if self._timers and self._timers[0].when <= time.monotonic_ns():
             self._run_timers()
-        self._serve_sockets()
+        if self._touched:
+            self._settle()
+        if self._ready:
+            self._serve_sockets()
         if self.after_round is not None:
             self._call(self.after_round)
         self.rounds += 1

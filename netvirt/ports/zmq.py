@@ -167,13 +167,14 @@ class ZmqDialer:
                     part = socket.recv(zmq.NOBLOCK, copy=False)
                 self._count("junk")
                 continue
+            message = part.buffer
             try:
-                event = link.receive(part.buffer)
+                event = link.receive(message)
             except protocol.LinkError as error:
                 self._count(error.reason)
                 continue
             if event.what == "frames":
-                self._receive(event.frames or part.buffer)
+                self._receive(event.frames or message)
             else:
                 self._control(event)
             if self.closed:

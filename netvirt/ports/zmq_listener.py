@@ -26,6 +26,7 @@ from netvirt.ports.zmq import FULL_RETRY, LAST_WORD, TURN, packing_over
 PROBE_AGAIN = 0.05
 # One refusal per stranger's message, but not more than this many a turn: answering junk must not become our work.
 REFUSALS_A_TURN = 4
+_MORE_COMES = int(zmq.NOBLOCK | zmq.SNDMORE)  # an enumeration's `|` takes longer than many a call
 
 Admit = Callable[[protocol.Hello, str], "ListenPort | str"]
 
@@ -176,7 +177,7 @@ class ZmqListener:
     def send(self, identity: bytes, message: bytes | memoryview) -> bool:
         """Hand one message to libzmq; False when its queue is full, or when the peer is gone (then its port knows)."""
         try:
-            self._socket.send(identity, zmq.NOBLOCK | zmq.SNDMORE)
+            self._socket.send(identity, _MORE_COMES)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -209,13 +210,14 @@ class ZmqListener:
             if port is None:
                 refusals -= self._stranger(identity, part, refusals)
                 continue
+            message = part.buffer
             try:
-                event = port.link.receive(part.buffer)
+                event = port.link.receive(message)
             except protocol.LinkError as error:
                 port.count(error.reason)
                 continue
             if event.what == "frames":
-                port.receive(event.frames or part.buffer)
+                port.receive(event.frames or message)
                 consumers[port] = None
             else:
                 self._control(port, event)
@@ -237,10 +239,11 @@ class ZmqListener:
     def _stranger(self, identity: bytes, part: zmq.Frame, refusals: int) -> int:
         """A first message must be a HELLO. Returns 1 when it was answered with a refusal."""
         try:
-            if len(part.buffer) < HEADER_SIZE or part.buffer[3] != KIND_HELLO:
+            message = part.buffer
+            if len(message) < HEADER_SIZE or message[3] != KIND_HELLO:
                 raise protocol.LinkError("stranger", "somebody who did not say HELLO")
-            unpack_header(part.buffer)
-            hello = protocol.parse_hello(part.buffer)
+            unpack_header(message)
+            hello = protocol.parse_hello(message)
             key = part.get("User-Id") if self.endpoint.transport == "tcp" else ""
         except (protocol.LinkError, BurstError) as error:
             self.count(getattr(error, "reason", "junk"))
