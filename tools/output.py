@@ -65,6 +65,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole}s"
 
 
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 step`, `2 steps`; many: where it is not `one` with an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def print_json(value: Any) -> None:
     # Bytes of a file's name that are no UTF-8 become the escapes that JSON has for them.
     print(json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())

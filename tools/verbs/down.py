@@ -7,7 +7,7 @@ import argparse
 from daemons.teardown import end_lab
 from tools import shapes
 from tools.labs import KnownLab, all_labs, choose
-from tools.output import Progress, print_json
+from tools.output import Progress, count, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         print("No lab runs.")
     else:
         for lab in labs:
-            print(f"Lab {lab.name} is down; {len(ended[lab.id])} processes ended.")
+            print(f"Lab {lab.name} is down; {count(len(ended[lab.id]), 'process', 'processes')} ended.")
     return 0
 
 

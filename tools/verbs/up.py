@@ -15,7 +15,7 @@ from tools import shapes
 from tools.controller import apply
 from tools.errors import BadFile, BadInput
 from tools.labs import all_labs
-from tools.output import Progress, print_json, warn
+from tools.output import Progress, count, print_json, warn
 from tools.verbs.status import complaints, port_problems, report
 from tools.verbs.topo import add_hosts
 
@@ -93,7 +93,7 @@ def _shown(value: dict[str, Any], options: argparse.Namespace, seconds: float) -
     if not value["actions"]:
         print("Nothing to do: the lab is what its file says.")
     elif not problems:
-        print(f"Lab {value['name']} is up, {len(value['actions'])} steps in {seconds:.1f} s.")
+        print(f"Lab {value['name']} is up, {count(len(value['actions']), 'step')} in {seconds:.1f} s.")
     return 1 if problems else 0
 
 
