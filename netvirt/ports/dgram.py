@@ -16,11 +16,13 @@ from collections.abc import Callable
 
 from netvirt.ports import Loop, Queue, Timer
 from netvirt.ports.datagram import DatagramPath
+from netvirt.ports.driver import Driver
 from netvirt.ports.mmsg import Receiver
+from netvirt.ports.retry import Retry
 from netvirt.ports.unixpath import Made, bind, check_path, unix_socket, unlink
 
 
-class DgramPort:
+class DgramPort(Driver):
     """A switch port between two unix datagram sockets: `path`, which it binds (mode 0600), and `peer`, QEMU's.
 
     A `netvirt.ports.Port`. Waits `retry_min` seconds for a peer that is not there, doubled up to `retry_max`; looks
@@ -44,22 +46,17 @@ class DgramPort:
     ) -> None:
         check_path(path)
         check_path(peer)
-        self.carrier = False
-        self._loop = loop
+        super().__init__(loop, queue, receive, carrier_changed)
         self._path = path
         self._peer = peer
-        self._queue = queue
-        self._carrier_changed = carrier_changed
+        self._retry = Retry(loop, self._try, retry_min, retry_max)
         self._retry_min = retry_min
-        self._retry_max = retry_max
-        self._delay = retry_min
-        self._since = 0
-        self._timer: Timer | None = None
+        self._look_seconds = retry_max
+        self._looking: Timer | None = None
         self._made: Made | None = None
         self._parked: socket.socket | None = None  # ours, while the peer is not there
         self._strangers = Receiver()
         self._counts = {"connects": 0}
-        self._ends: dict[str, int] = {}
         self._frames = DatagramPath(loop, queue, receive, self._failed)
 
     def open(self) -> None:
@@ -85,9 +82,7 @@ class DgramPort:
         if sock is not None:
             self._loop.reader(sock.fileno(), None)
             sock.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._retry.cancel()
         unlink(self._path, self._made)
         self._made = None
 
@@ -99,7 +94,7 @@ class DgramPort:
             **self._frames.statistics(),
             **self._counts,
             "without-peer": self._strangers.frames,
-            **{f"ended-{reason}": count for reason, count in self._ends.items()},
+            **self._ended(),
         }
 
     # --- down: the socket is bound, and connected to nobody
@@ -120,26 +115,16 @@ class DgramPort:
         if sock is None:
             return
         if not self._connect(sock):
-            self._try_later()
+            self._retry.later()
             return
+        self._retry.cancel()
         self._loop.reader(sock.fileno(), None)
         self._parked = None
-        self._since = self._loop.now()
+        self._retry.begun()
         self._counts["connects"] += 1
         self._frames.attach(sock)
-        self._set_timer(self._retry_max, self._look)
-        self.carrier = True
-        self._carrier_changed(True)
-        self.flush()
-
-    def _try_later(self) -> None:
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._delay, self._try_again)
-            self._delay = min(2 * self._delay, self._retry_max)
-
-    def _try_again(self) -> None:
-        self._timer = None
-        self._try()
+        self._looking = self._loop.call_later(self._look_seconds, self._look)
+        self._come_up()
 
     def _connect(self, sock: socket.socket) -> bool:
         """To the peer's file as it is now; changes nothing for a socket that is connected to it already."""
@@ -153,46 +138,36 @@ class DgramPort:
 
     def _look(self) -> None:
         """Is the peer still there? A new QEMU at the same path is as good as the old one."""
-        self._timer = None
         sock = self._frames.socket
         if sock is None:
             return
         if self._connect(sock):
-            self._set_timer(self._retry_max, self._look)
+            self._looking = self._loop.call_later(self._look_seconds, self._look)
         else:
             self._lost("gone")
 
     def _failed(self, error: OSError) -> None:
         """A frame could not be sent. Frames that wait go to a QEMU that has been started anew at the same path."""
         sock = self._frames.socket
-        lasted = self._loop.now() - self._since >= self._retry_min * 1e9
+        lasted = self._loop.now() - self._retry.since >= self._retry_min * 1e9
         if lasted and sock is not None and self._connect(sock):
-            self._since = self._loop.now()
-            self._ends["restarted"] = self._ends.get("restarted", 0) + 1
+            self._retry.begun()
+            self._count_end("restarted")
             self._loop.call_later(0, self.flush)
         else:
             self._lost(errno.errorcode.get(error.errno or 0, "error").lower())
 
     def _lost(self, reason: str) -> None:
-        self._ends[reason] = self._ends.get(reason, 0) + 1
-        # One that lets us connect and takes nothing is tried no more often than one that is not there.
-        if self._loop.now() - self._since >= self._retry_max * 1e9:
-            self._delay = self._retry_min
+        self._count_end(reason)
+        self._retry.ended()
         self._down()
-        self._try_later()
+        self._retry.later()
 
     def _down(self) -> None:
         sock = self._frames.release()
         if sock is not None:
             self._park(sock)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._queue.clear("link-down")
-        self.carrier = False
-        self._carrier_changed(False)
-
-    def _set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, callback)
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        self._go_down()

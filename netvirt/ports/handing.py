@@ -11,8 +11,9 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from netvirt.ports import Loop, Timer
+from netvirt.ports import Loop
 from netvirt.ports.handover import KEEP
+from netvirt.ports.retry import Retry
 from netvirt.ports.unixpath import check_path, unix_socket
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.02, 1.0
@@ -48,15 +49,13 @@ class Handing:
         self._useless = useless
         self._peer: socket.socket | None = None
         self._said = b""
-        self._timer: Timer | None = None
-        self._delay = FIRST_RETRY_SECONDS
+        self._retry = Retry(loop, self._try, FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS)
 
     def open(self) -> None:
         """Begins: at once if the port is there, else as soon as it is."""
         self._try()
 
     def _try(self) -> None:
-        self._timer = None
         peer = unix_socket(socket.SOCK_STREAM)
         try:
             peer.connect(self.path)
@@ -72,8 +71,7 @@ class Handing:
         self.problem = problem
         if self._useless():
             return
-        self._timer = self._loop.call_later(self._delay, self._try)
-        self._delay = min(2 * self._delay, LAST_RETRY_SECONDS)
+        self._retry.later()
 
     def _readable(self) -> None:
         if self._peer is None:
@@ -101,7 +99,7 @@ class Handing:
             return
         self.plugged, self.problem, self._said = True, "", b""
         self.plugs += 1
-        self._delay = FIRST_RETRY_SECONDS
+        self._retry.reset()
         self._changed(True)
 
     def _unplug(self, problem: str) -> None:
@@ -121,7 +119,5 @@ class Handing:
 
     def close(self) -> None:
         """Takes the plug out; nothing is told any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._retry.cancel()
         self._hang_up()

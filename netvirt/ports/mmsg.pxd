@@ -1,4 +1,4 @@
-# Many datagrams per system call: what the kernel calls and structures look like, for every compiled datagram port.
+# What is handed to sendmsg(), sendmmsg() and recvmmsg(): the kernel's structures, for every compiled port on a socket.
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
         void *iov_base

@@ -142,6 +142,9 @@ class PacketPort(WiredPort[PacketIo]):
     def _found_down(self) -> None:
         self._watch.ask()
 
+    def _room_at_last(self) -> None:
+        """Says nothing here: whether the interface runs is told by rtnetlink alone."""
+
 
 def kernel() -> tuple[int, int]:
     """The running kernel's (major, minor)."""

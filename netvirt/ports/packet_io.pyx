@@ -15,34 +15,19 @@ from libc.string cimport memcpy, memset
 from netvirt.burst cimport (FRAME_HEADER_BYTES, FRAME_VNET, HEADER_BYTES, LONGEST_FRAME, SHORTEST_FRAME, VNET_BYTES,
                             load16, load32, store16, store32, store64, store_header)
 from netvirt.dataplane.vnet cimport NEEDS_CSUM
+from netvirt.ports.mmsg cimport MSG_DONTWAIT, MSG_TRUNC, c_recvmmsg, c_sendmmsg, iovec, mmsghdr, msghdr
 from netvirt.ports.wire cimport Wire, wire_t
 
 cdef extern from "<errno.h>" nogil:
     int EMSGSIZE, ENOBUFS, ENETDOWN
 
-cdef extern from "<sys/uio.h>" nogil:
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-
 cdef extern from "<sys/socket.h>" nogil:
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-        void *msg_control
-        size_t msg_controllen
-        int msg_flags
-    struct mmsghdr:
-        msghdr msg_hdr
-        unsigned int msg_len
     struct cmsghdr:
         int cmsg_level
         int cmsg_type
     cmsghdr *CMSG_FIRSTHDR(msghdr *message)
     void *CMSG_DATA(cmsghdr *control)
-    int c_recvmmsg "recvmmsg"(int fd, mmsghdr *messages, unsigned int count, int flags, void *timeout)
-    int c_sendmmsg "sendmmsg"(int fd, mmsghdr *messages, unsigned int count, int flags)
-    int MSG_DONTWAIT, MSG_TRUNC, SOL_PACKET
+    int SOL_PACKET
 
 cdef extern from "<linux/if_packet.h>" nogil:
     struct tpacket_auxdata:

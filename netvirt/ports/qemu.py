@@ -14,9 +14,11 @@ import socket
 from collections.abc import Callable
 from typing import Final, Literal
 
-from netvirt.ports import Loop, Queue, Timer
+from netvirt.ports import Loop, Queue
 from netvirt.ports.accepting import Acceptor
+from netvirt.ports.driver import Driver
 from netvirt.ports.qemu_stream import Decoder, Encoder
+from netvirt.ports.retry import Retry
 from netvirt.ports.unixpath import Made, check_path, listening, unix_socket, unlink
 
 Role = Literal["dial", "listen"]
@@ -24,7 +26,7 @@ Role = Literal["dial", "listen"]
 _BACKLOG: Final = 4
 
 
-class QemuPort:
+class QemuPort(Driver):
     """A switch port whose peer is a QEMU process; a `netvirt.ports.Port`.
 
     role "dial": connects to `path`, for ever; waits `retry_min` seconds after a failure, doubled up to `retry_max`.
@@ -47,26 +49,18 @@ class QemuPort:
         retry_max: float = 1.0,
     ) -> None:
         check_path(path)
-        self.carrier = False
-        self._loop = loop
+        super().__init__(loop, queue, receive, carrier_changed)
         self._path = path
         self._role = role
-        self._queue = queue
-        self._receive = receive
-        self._carrier_changed = carrier_changed
-        self._retry_min = retry_min
-        self._retry_max = retry_max
-        self._delay = retry_min
-        self._timer: Timer | None = None
+        self._retry = Retry(loop, self._dial, retry_min, retry_max)
+        self._pause = retry_max
         self._stream: socket.socket | None = None
         self._acceptor: Acceptor | None = None
         self._bound: Made | None = None
         self._blocked = False
-        self._since = 0
         self._decoder = Decoder()
         self._encoder = Encoder()
         self._counts = {"connects": 0, "refused": 0, "accept-errors": 0}
-        self._ends: dict[str, int] = {}
 
     def open(self) -> None:
         """Begins to dial or to listen; a missing peer is no error."""
@@ -94,9 +88,7 @@ class QemuPort:
 
     def close(self) -> None:
         """Ends the connection, stops trying, and removes the socket file if it is still ours."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._retry.cancel()
         if self._acceptor is not None:
             self._acceptor.close()
             self._acceptor = None
@@ -117,7 +109,7 @@ class QemuPort:
             "too-long": self._decoder.too_long,
             "offload-unsupported": self._encoder.offload_unsupported,
             **self._counts,
-            **{f"ended-{reason}": count for reason, count in self._ends.items()},
+            **self._ended(),
         }
 
     # --- one connection
@@ -127,12 +119,10 @@ class QemuPort:
         self._encoder.reset()
         self._stream = stream
         self._blocked = False
-        self._since = self._loop.now()
+        self._retry.begun()
         self._counts["connects"] += 1
         self._loop.reader(stream.fileno(), self._readable)
-        self.carrier = True
-        self._carrier_changed(True)
-        self.flush()
+        self._come_up()
 
     def _readable(self) -> None:
         stream = self._stream
@@ -153,13 +143,11 @@ class QemuPort:
 
     def _disconnect(self, reason: str) -> None:
         """The peer is gone: frames for it would be stale when it comes back, so none are kept."""
-        self._ends[reason] = self._ends.get(reason, 0) + 1
-        # A peer that accepts and hangs up at once is dialled no faster than one that is not there.
-        if self._loop.now() - self._since >= self._retry_max * 1e9:
-            self._delay = self._retry_min
+        self._count_end(reason)
+        self._retry.ended()
         self._drop_stream()
-        if self._role == "dial" and self._timer is None:
-            self._dial_later()
+        if self._role == "dial":
+            self._retry.later()
 
     def _drop_stream(self) -> None:
         if self._stream is None:
@@ -171,32 +159,25 @@ class QemuPort:
             self._blocked = False
         self._stream.close()
         self._stream = None
-        self._queue.clear("link-down")
-        self.carrier = False
-        self._carrier_changed(False)
+        self._go_down()
 
     # --- role "dial"
 
     def _dial(self) -> None:
-        self._timer = None
         stream = unix_socket(socket.SOCK_STREAM)
         try:
             stream.connect(self._path)
         except OSError:  # nobody there yet, or its backlog is full: both pass
             stream.close()
-            self._dial_later()
+            self._retry.later()
             return
         self._connected(stream)
-
-    def _dial_later(self) -> None:
-        self._timer = self._loop.call_later(self._delay, self._dial)
-        self._delay = min(2 * self._delay, self._retry_max)
 
     # --- role "listen"
 
     def _listen(self) -> None:
         listener, self._bound = listening(self._path, _BACKLOG)
-        self._acceptor = Acceptor(self._loop, listener, self._arrived, pause=self._retry_max, troubled=self._no_room)
+        self._acceptor = Acceptor(self._loop, listener, self._arrived, pause=self._pause, troubled=self._no_room)
 
     def _no_room(self) -> None:
         self._counts["accept-errors"] += 1

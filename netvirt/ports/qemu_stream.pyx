@@ -14,24 +14,15 @@ import os
 
 from netvirt.burst cimport (FRAME_HEADER_BYTES, FRAME_VNET, HEADER_BYTES, LONGEST_FRAME, SHORTEST_FRAME, VNET_BYTES,
                             is_frames, load16, load32, store32, store_header)
+from netvirt.ports.mmsg cimport MSG_DONTWAIT, MSG_NOSIGNAL, iovec, msghdr
 
 cdef extern from "<arpa/inet.h>" nogil:
     uint32_t htonl(uint32_t value)
     uint32_t ntohl(uint32_t value)
 
-cdef extern from "<sys/uio.h>" nogil:
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-
 cdef extern from "<sys/socket.h>" nogil:
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
     ssize_t c_recv "recv"(int fd, void *buffer, size_t size, int flags)
     ssize_t c_sendmsg "sendmsg"(int fd, const msghdr *message, int flags)
-    int MSG_DONTWAIT
-    int MSG_NOSIGNAL
 
 cdef extern from "Python.h":
     bytearray PyByteArray_FromStringAndSize(const char *text, Py_ssize_t size)

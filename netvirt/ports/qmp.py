@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from netvirt.ports import Cabled, Loop, Port, Timer
 from netvirt.ports.errors import PortError
+from netvirt.ports.retry import Retry
 from netvirt.ports.unixpath import check_path, unix_socket
 
 LONGEST_LINE: Final = 1 << 16  # QEMU's greeting has 150 bytes, an answer or event a few hundred
@@ -49,9 +50,8 @@ class Qmp:
         self._loop = loop
         self._path = path
         self._card = card
-        self._retry = (retry_min, retry_max)
-        self._delay = retry_min
-        self._timer: Timer | None = None
+        self._retry = Retry(loop, self._dial, retry_min, retry_max)
+        self._asking: Timer | None = None
         self._stream: socket.socket | None = None
         self._line = b""
         self._up = True
@@ -72,7 +72,7 @@ class Qmp:
     def close(self) -> None:
         """Ends the connection; the card stays as it is."""
         self._hang_up()
-        self._cancel()
+        self._retry.cancel()
 
     def statistics(self) -> dict[str, int | str]:
         """`qmp`: the conversation's state; `qmp-link`: what the card was told last; counters; the last problem."""
@@ -83,29 +83,19 @@ class Qmp:
     # --- the connection
 
     def _dial(self) -> None:
-        self._timer = None
         stream = unix_socket(socket.SOCK_STREAM)
         try:
             stream.connect(self._path)
         except OSError:  # nobody there yet, or its backlog is full: both pass
             stream.close()
-            self._dial_later()
+            self._retry.later()
             return
         self._stream, self.state, self._line, self._done = stream, "greeting", b"", None
         self._counts["qmp-connects"] += 1
         self._loop.reader(stream.fileno(), self._readable)
 
-    def _dial_later(self) -> None:
-        self._cancel()
-        self._timer = self._loop.call_later(self._delay, self._dial)
-        self._delay = min(2 * self._delay, self._retry[1])
-
-    def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _hang_up(self) -> None:
+        self._cancel()
         if self._stream is not None:
             self._loop.reader(self._stream.fileno(), None)
             self._stream.close()
@@ -115,7 +105,7 @@ class Qmp:
     def _again(self) -> None:
         """QEMU has gone, or it is none."""
         self._hang_up()
-        self._dial_later()
+        self._retry.later()
 
     def _readable(self) -> None:
         stream = self._stream
@@ -180,9 +170,14 @@ class Qmp:
     def _negotiated(self, said: dict[str, Any]) -> bool:
         if "return" not in said:
             return False
-        self._delay = self._retry[0]
+        self._retry.reset()
         self._ask()
         return True
+
+    def _cancel(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
 
     def _ask(self) -> None:
         self._cancel()
@@ -198,7 +193,7 @@ class Qmp:
         if isinstance(error, dict):
             self._counts["qmp-refused"] += 1
             self.problem = f"QEMU at {self._path} says: {_printable(error.get('desc'))}"
-            self._timer = self._loop.call_later(_ASK_AGAIN_SECONDS, self._ask)
+            self._asking = self._loop.call_later(_ASK_AGAIN_SECONDS, self._ask)
             return True
         self.problem, self._done = "", self._asked
         if self._done != self._up:

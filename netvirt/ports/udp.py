@@ -15,9 +15,11 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from netvirt.ports import Loop, Queue, Timer
+from netvirt.ports import Loop, Queue
 from netvirt.ports.datagram import DatagramPath
+from netvirt.ports.driver import Driver
 from netvirt.ports.errors import PortError
+from netvirt.ports.retry import Retry
 
 # The kernel doubles it for its own records. Bursts of a switch have up to 256 KiB, and nobody waits for us over UDP.
 _BUFFER: Final = 1 << 20
@@ -64,7 +66,7 @@ def check_addresses(listen: str, connect: str) -> tuple[Address, Address]:
     return here, there
 
 
-class UdpPort:
+class UdpPort(Driver):
     """A switch port whose peer sends UDP from `connect` to `listen`; a `netvirt.ports.Port`.
 
     An address that this machine does not have (yet), and a network that it can't reach, are tried again every `retry`
@@ -85,32 +87,25 @@ class UdpPort:
         retry: float = 1.0,
     ) -> None:
         self._here, self._there = check_addresses(listen, connect)
-        self.carrier = False
-        self._loop = loop
-        self._queue = queue
-        self._carrier_changed = carrier_changed
-        self._retry = retry
-        self._timer: Timer | None = None
+        super().__init__(loop, queue, receive, carrier_changed)
+        self._retry = Retry(loop, self._open_again, retry, retry)
         self._problem = ""
         self._strangers = 0
         self._frames = DatagramPath(loop, queue, receive, lambda error: None, lossy=True)
 
     def open(self) -> None:
         """Begins; whether anybody is at the other end is not asked."""
-        self._timer = None
         try:
             sock = self._socket()
         except OSError as error:
             if error.errno in _OURS:
                 raise PortError(f"cannot use UDP {self._here}: {_OURS[error.errno]}") from None
             self._problem = f"{self._here} to {self._there}: {error.strerror}; trying again"
-            self._timer = self._loop.call_later(self._retry, self._open_again)
+            self._retry.later()
             return
         self._problem = ""
         self._frames.attach(sock)
-        self.carrier = True
-        self._carrier_changed(True)
-        self.flush()
+        self._come_up()
 
     def flush(self) -> None:
         """Sends what the kernel takes now; goes on by itself when it takes more."""
@@ -118,14 +113,10 @@ class UdpPort:
 
     def close(self) -> None:
         """Closes the socket, stops trying."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._retry.cancel()
         self._frames.detach()
         if self.carrier:
-            self._queue.clear("link-down")
-            self.carrier = False
-            self._carrier_changed(False)
+            self._go_down()
 
     def statistics(self) -> dict[str, int | str]:
         """Counters by name; `refused`: news that nobody was there for a frame. `problem`: why there is no carrier."""
@@ -156,7 +147,7 @@ class UdpPort:
             self.open()
         except PortError as error:  # it was free to take, and somebody has
             self._problem = str(error)
-            self._timer = self._loop.call_later(self._retry, self._open_again)
+            self._retry.later()
 
 
 def _emptied(sock: socket.socket) -> int:

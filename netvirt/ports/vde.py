@@ -13,12 +13,13 @@ from collections.abc import Callable
 
 from netvirt.ports import Loop, Queue
 from netvirt.ports.datagram import DatagramPath
+from netvirt.ports.driver import Driver
 from netvirt.ports.unixpath import Made, bind, unix_socket, unlink
 from netvirt.ports.vde_folder import VdeFolder
 from netvirt.ports.vde_wire import Request, pack_address
 
 
-class VdePort:
+class VdePort(Driver):
     """A switch port that is port `number` of the VDE folder; a `netvirt.ports.Port`. One client at a time has it.
 
     Raises PortError here (a path that is too long) and in open() (somebody serves the folder already).
@@ -35,19 +36,15 @@ class VdePort:
         receive: Callable[[memoryview], None],
         carrier_changed: Callable[[bool], None],
     ) -> None:
-        self.carrier = False
+        super().__init__(loop, queue, receive, carrier_changed)
         self.peer = ""
         self.number = number
-        self._loop = loop
-        self._queue = queue
-        self._carrier_changed = carrier_changed
         self._folder = VdeFolder.at(loop, folder)
         self._control: socket.socket | None = None
         self._path = ""
         self._made: Made | None = None
         self._plugs = 0
         self._refusals: dict[str, int] = {}
-        self._ends: dict[str, int] = {}
         self._frames = DatagramPath(loop, queue, receive, self._failed)
 
     def open(self) -> None:
@@ -72,7 +69,7 @@ class VdePort:
             "plugs": self._plugs,
             **self._frames.statistics(),
             **{f"refused-{reason}": count for reason, count in self._refusals.items()},
-            **{f"ended-{reason}": count for reason, count in self._ends.items()},
+            **self._ended(),
         }
 
     # --- what the folder asks
@@ -97,9 +94,7 @@ class VdePort:
         self.peer = request.description
         self._loop.reader(control.fileno(), self._control_readable)
         self._frames.attach(data)
-        self.carrier = True
-        self._carrier_changed(True)
-        self.flush()
+        self._come_up()
         return True
 
     # --- the plug goes
@@ -121,7 +116,7 @@ class VdePort:
         self._end(errno.errorcode.get(error.errno or 0, "error").lower())
 
     def _end(self, reason: str) -> None:
-        self._ends[reason] = self._ends.get(reason, 0) + 1
+        self._count_end(reason)
         self._pull()
 
     def _pull(self) -> None:
@@ -133,9 +128,7 @@ class VdePort:
         self._frames.detach()
         self._forget()
         self.peer = ""
-        self._queue.clear("link-down")
-        self.carrier = False
-        self._carrier_changed(False)
+        self._go_down()
 
     def _forget(self) -> None:
         unlink(self._path, self._made)

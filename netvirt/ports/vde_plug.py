@@ -14,7 +14,9 @@ from typing import Final
 
 from netvirt.ports import Loop, Queue, Timer
 from netvirt.ports.datagram import DatagramPath
+from netvirt.ports.driver import Driver
 from netvirt.ports.errors import PortError
+from netvirt.ports.retry import Retry
 from netvirt.ports.unixpath import Made, bind, check_path, unix_socket, unlink
 from netvirt.ports.vde_folder import LONGEST_FOLDER
 from netvirt.ports.vde_wire import ADDRESS_SIZE, Request, VdeError, pack_request, parse_address
@@ -24,7 +26,7 @@ _PATIENCE: Final = 5.0  # seconds for the switch to answer
 _FALLBACK: Final = "/tmp/vde"
 
 
-class VdePlugPort:
+class VdePlugPort(Driver):
     """A switch port that is a client of the vde_switch in `folder`; a `netvirt.ports.Port`.
 
     number: the port to ask for, 0 = any. Waits `retry_min` seconds after a failure, doubled up to `retry_max`.
@@ -47,29 +49,22 @@ class VdePlugPort:
         retry_max: float = 1.0,
     ) -> None:
         check_path(folder, LONGEST_FOLDER)
-        self.carrier = False
-        self._loop = loop
+        super().__init__(loop, queue, receive, carrier_changed)
         self._folder = os.path.normpath(folder)
         self._number = number
-        self._queue = queue
-        self._carrier_changed = carrier_changed
         self._name = name
-        self._retry_min, self._retry_max = retry_min, retry_max
-        self._delay = retry_min
-        self._since = 0
-        self._timer: Timer | None = None
+        self._retry = Retry(loop, self.open, retry_min, retry_max)
+        self._patience: Timer | None = None  # while the switch has not answered
         self._control: socket.socket | None = None
         self._data: socket.socket | None = None  # bound, while the switch has not answered
         self._path = ""
         self._made: Made | None = None
         self._answer = b""
         self._plugs = 0
-        self._ends: dict[str, int] = {}
         self._frames = DatagramPath(loop, queue, receive, self._failed)
 
     def open(self) -> None:
         """Begins to plug in."""
-        self._timer = None
         control = unix_socket(socket.SOCK_STREAM)
         self._control = control
         try:
@@ -81,7 +76,7 @@ class VdePlugPort:
             return
         self._answer = b""
         self._loop.reader(control.fileno(), self._readable)
-        self._timer = self._loop.call_later(_PATIENCE, self._late)
+        self._patience = self._loop.call_later(_PATIENCE, self._late)
 
     def flush(self) -> None:
         """Sends what the switch takes now; goes on by itself when it takes more."""
@@ -90,9 +85,7 @@ class VdePlugPort:
     def close(self) -> None:
         """Pulls the plug and stops trying."""
         self._pull()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._retry.cancel()
 
     def statistics(self) -> dict[str, int | str]:
         """Counters by name; `ended-...`: why there was no plug, or why it went."""
@@ -101,7 +94,7 @@ class VdePlugPort:
             "number": self._number,
             "plugs": self._plugs,
             **self._frames.statistics(),
-            **{f"ended-{reason}": count for reason, count in self._ends.items()},
+            **self._ended(),
         }
 
     # --- asking
@@ -148,19 +141,14 @@ class VdePlugPort:
         except OSError as error:
             self._end(_word(error))
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._data = None
         self._plugs += 1
-        self._since = self._loop.now()
+        self._end_patience()
+        self._retry.begun()
         self._frames.attach(data)
-        self.carrier = True
-        self._carrier_changed(True)
-        self.flush()
+        self._come_up()
 
     def _late(self) -> None:
-        self._timer = None
         self._end("no-answer")
 
     # --- the end, and the next time
@@ -169,17 +157,19 @@ class VdePlugPort:
         self._end(_word(error))
 
     def _end(self, reason: str) -> None:
-        self._ends[reason] = self._ends.get(reason, 0) + 1
-        # A switch that throws us out at once is asked no more often than one that is not there.
-        if self.carrier and self._loop.now() - self._since >= self._retry_max * 1e9:
-            self._delay = self._retry_min
+        self._count_end(reason)
+        if self.carrier:
+            self._retry.ended()
         self._pull()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(self._delay, self.open)
-        self._delay = min(2 * self._delay, self._retry_max)
+        self._retry.later()
+
+    def _end_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _pull(self) -> None:
+        self._end_patience()
         control, self._control = self._control, None
         if control is not None:
             self._loop.reader(control.fileno(), None)
@@ -191,9 +181,7 @@ class VdePlugPort:
         unlink(self._path, self._made)
         self._made = None
         if self.carrier:
-            self._queue.clear("link-down")
-            self.carrier = False
-            self._carrier_changed(False)
+            self._go_down()
 
 
 def _word(error: OSError) -> str:

@@ -18,8 +18,10 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from netvirt.ports import Loop, Queue, Timer
+from netvirt.ports import Loop, Queue
+from netvirt.ports.driver import Driver
 from netvirt.ports.errors import PortError
+from netvirt.ports.retry import Retry
 from netvirt.ports.udp import Address, parse_address
 from netvirt.ports.vxlan_receive import Receiver
 from netvirt.ports.vxlan_rules import check_tunnel
@@ -46,7 +48,7 @@ _OURS: Final = {
 }
 
 
-class VxlanPort:
+class VxlanPort(Driver):
     """A switch port that is a VTEP at `local`; a `netvirt.ports.Port`. Meant for a trunk: the tag says which VNI.
 
     remotes: addresses of the other ends; others are not believed. vnis: VID -> VNI, VID 0 for frames without a tag.
@@ -73,14 +75,9 @@ class VxlanPort:
     ) -> None:
         here, there = check_tunnel(local, remotes, vnis)
         self._here, self._there = parse_address(str(here)), [parse_address(str(each)) for each in there]
-        self.carrier = False
+        super().__init__(loop, queue, receive, carrier_changed)
         self.mtu = 0
-        self._loop = loop
-        self._queue = queue
-        self._receive = receive
-        self._carrier_changed = carrier_changed
-        self._retry = retry
-        self._timer: Timer | None = None
+        self._retry = Retry(loop, self._open_again, retry, retry)
         self._problem = ""
         self._stalls = 0
         self._errors = 0
@@ -95,7 +92,6 @@ class VxlanPort:
 
     def open(self) -> None:
         """Begins; an address that this machine does not have (yet) is tried again every `retry` seconds."""
-        self._timer = None
         try:
             self._bind()
         except OSError as error:
@@ -103,13 +99,11 @@ class VxlanPort:
             if error.errno in _OURS:
                 raise PortError(f"cannot use UDP {self._here}: {_OURS[error.errno]}") from None
             self._problem = f"{self._here}: {error.strerror}; trying again"
-            self._timer = self._loop.call_later(self._retry, self._open_again)
+            self._retry.later()
             return
         self._problem = ""
         self._look_at_mtu()
-        self.carrier = True
-        self._carrier_changed(True)
-        self.flush()
+        self._come_up()
 
     def flush(self) -> None:
         """Sends what the kernel takes now; goes on by itself when it takes more."""
@@ -128,14 +122,10 @@ class VxlanPort:
 
     def close(self) -> None:
         """Closes the sockets, stops trying."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._retry.cancel()
         self._unbind()
         if self.carrier:
-            self._queue.clear("link-down")
-            self.carrier = False
-            self._carrier_changed(False)
+            self._go_down()
 
     def statistics(self) -> dict[str, int | str]:
         """Counters by name; `needs`: which MTU the way should have; `mtu`: the largest payload that it carries now."""
@@ -205,7 +195,7 @@ class VxlanPort:
             self.open()
         except PortError as error:  # it was free to take, and somebody has
             self._problem = str(error)
-            self._timer = self._loop.call_later(self._retry, self._open_again)
+            self._retry.later()
 
     def _look_at_mtu(self) -> None:
         """The largest payload of an inner frame without tags, on the narrowest way."""

@@ -16,6 +16,7 @@ from typing import Final
 from wsproto import WSConnection
 
 from netvirt.ports import Loop, Queue
+from netvirt.ports.driver import Driver
 from netvirt.ports.websocket_listener import Listener
 from netvirt.ports.websocket_rules import check_origins, parse_listen, refusal, url
 from netvirt.ports.websocket_session import Session
@@ -23,7 +24,7 @@ from netvirt.ports.websocket_session import Session
 PING_SECONDS: Final = 30.0
 
 
-class WebSocketPort:
+class WebSocketPort(Driver):
     """A switch port that a client finds at ws://`listen`/`name`; a `netvirt.ports.Port`.
 
     Ports with the same `listen` share it; `/` alone will do where there is one. origins: where pages may be from,
@@ -47,19 +48,14 @@ class WebSocketPort:
         ping: float = PING_SECONDS,
     ) -> None:
         self.name = name
-        self.carrier = False
-        self._loop = loop
+        super().__init__(loop, queue, receive, carrier_changed)
         self._listener = Listener.at(loop, parse_listen(listen, public))
         self._origins = check_origins(origins)
-        self._queue = queue
-        self._receive = receive
-        self._carrier_changed = carrier_changed
         self._ping = ping
         self._session: Session | None = None
         names = ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes", "connects", "runt", "stalls", "unsent")
         self._counts = dict.fromkeys((*names, "offload-unsupported"), 0)
         self._refused: dict[str, int] = {}
-        self._ends: dict[str, int] = {}
         self._sentence = ""
 
     def open(self) -> None:
@@ -83,7 +79,7 @@ class WebSocketPort:
             "url": url(self._listener.address, self.name),
             **self._counts,
             **{f"refused-{reason}": count for reason, count in self._refused.items()},
-            **{f"ended-{reason}": count for reason, count in self._ends.items()},
+            **self._ended(),
             **({"last-refusal": self._sentence} if self._sentence else {}),
         }
 
@@ -116,7 +112,5 @@ class WebSocketPort:
     def _gone(self, reason: str) -> None:
         """Frames for a client that is gone would be stale for the next one, so none are kept."""
         self._session = None
-        self._ends[reason] = self._ends.get(reason, 0) + 1
-        self._queue.clear("link-down")
-        self.carrier = False
-        self._carrier_changed(False)
+        self._count_end(reason)
+        self._go_down()

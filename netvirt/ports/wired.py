@@ -6,16 +6,18 @@ Refuses to know: where the descriptor comes from, when its other side is there; 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from netvirt.ports import Loop, Queue
+from netvirt.ports.driver import Driver
 from netvirt.ports.wire import Wire
 
 Io = TypeVar("Io", bound=Wire)
 
 
-class WiredPort(Generic[Io]):
+class WiredPort(Driver, Generic[Io]):
     """The half of a `netvirt.ports.Port` that moves frames; `_fd` is -1 while there is no descriptor."""
 
     def __init__(
@@ -26,35 +28,31 @@ class WiredPort(Generic[Io]):
         carrier_changed: Callable[[bool], None],
         io: Io,
     ) -> None:
-        self.carrier = False
+        super().__init__(loop, queue, receive, carrier_changed)
         self.offload = 0
         self.mtu = 0
         self.speed_mbit = 0
         self.problem = ""
-        self._loop = loop
-        self._queue = queue
-        self._receive = receive
-        self._carrier_changed = carrier_changed
         self._io = io
         self._fd = -1
         self._blocked = False
         self._counts = {"plugged": 0, "unplugged": 0}
-        self._ends: dict[str, int] = {}
 
     # --- what a driver says
 
+    @abstractmethod
     def _restart(self) -> None:
         """Let the loop forget where it was: `self._io.reset(...)`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _lose(self, reason: str) -> None:
         """The descriptor is good for nothing more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _found_down(self) -> None:
         """A write found the interface down."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _room_at_last(self) -> None:
         """The descriptor can be written to, and there is no carrier."""
 
@@ -80,13 +78,9 @@ class WiredPort(Generic[Io]):
         self._fd = -1
         self._set_carrier(False)
 
-    def _count_end(self, reason: str) -> None:
-        self._ends[reason] = self._ends.get(reason, 0) + 1
-
     def _told(self) -> dict[str, int | str]:
         """The end of a driver's statistics: ends by reason, the last problem."""
-        ends: dict[str, int | str] = {f"ended-{reason}": count for reason, count in self._ends.items()}
-        return {**ends, "problem": self.problem} if self.problem else ends
+        return {**self._ended(), **({"problem": self.problem} if self.problem else {})}
 
     # --- carrier and frames
 
