@@ -1,6 +1,7 @@
 """The control protocol's client half for loops: fabricd's line to each of its children.
 
-Knows: calls without blocking, their timeouts, a peer that is slow or gone. Refuses to know: what the operations mean.
+Knows: calls without blocking, a peer that is slow or gone. Refuses to know: what the operations mean, who waits for
+which answer (`calls`).
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import socket
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from daemons.calls import Calls, Done
 from daemons.control import ControlError, Lines, encode
-from daemons.loop import Loop, Timer
+from daemons.loop import Loop
 
 
 class Failure(NamedTuple):
@@ -20,18 +22,8 @@ class Failure(NamedTuple):
     answered: bool
 
 
-Done = Callable[[Any], None]
 Failed = Callable[[Failure], None]
 _READ = 1 << 18
-
-
-class _Call:
-    __slots__ = ("done", "failed", "timer")
-
-    def __init__(self, done: Done, failed: Failed, timer: Timer) -> None:
-        self.done = done
-        self.failed = failed
-        self.timer = timer
 
 
 class Channel:
@@ -43,15 +35,12 @@ class Channel:
         self._socket: socket.socket | None = None
         self._output = bytearray()
         self._lines = Lines()
-        self._calls: dict[int, _Call] = {}
-        self._next_id = 1
+        self._calls: Calls[Failure] = Calls(loop)
 
     def call(self, op: str, args: dict[str, Any], done: Done, failed: Failed, timeout: float) -> None:
         """Exactly one of `done(value)` and `failed(failure)` is called, later, within `timeout` seconds."""
-        call_id = self._next_id
-        self._next_id += 1
-        timer = self._loop.call_later(timeout, lambda: self._expire(call_id, timeout))
-        self._calls[call_id] = _Call(done, failed, timer)
+        late = Failure(f"no answer from {self._path} within {timeout:g} s", False)
+        call_id = self._calls.begin(done, failed, timeout, late)
         self._output += encode({"id": call_id, "op": op, "args": args})
         if self._socket is None and not self._connect():
             return
@@ -103,25 +92,17 @@ class Channel:
                 self._answer(message)
 
     def _answer(self, message: dict[str, Any]) -> None:
-        call = self._calls.pop(message.get("id"), None)  # type: ignore[arg-type]
+        call = self._calls.take(message.get("id"))
         if call is None:
-            return  # it came after its time was up
-        call.timer.cancel()
+            return
         if "ok" in message:
             call.done(message["ok"])
         else:
             call.failed(Failure(str(message["error"]), True))
 
-    def _expire(self, call_id: int, timeout: float) -> None:
-        call = self._calls.pop(call_id)
-        call.failed(Failure(f"no answer from {self._path} within {timeout:g} s", False))
-
     def _lost(self, sentence: str) -> None:
         self.close()
-        calls, self._calls = self._calls, {}
-        for call in calls.values():
-            call.timer.cancel()
-            call.failed(Failure(sentence, False))
+        self._calls.fail_all(Failure(sentence, False))
 
     def close(self) -> None:
         """Hang up. Calls that are under way are failed by their timeouts."""

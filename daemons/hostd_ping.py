@@ -1,27 +1,20 @@
 """The operations `ping` and `pingall` of hostd.
 
-Knows: arguments, pairs, pacing, the shape of the answers. Refuses to know: echoes and neighbours (netvirt.host).
+Knows: arguments, the shape of the answers. Refuses to know: echoes and neighbours (netvirt.host), how fast a `pingall`
+goes (`pairs`).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, Final
+from typing import Any
 
 from daemons.control import Reply
 from daemons.errors import UserError
 from daemons.hostd_args import number
 from daemons.hostd_hosts import HostNic, Hosts
-from daemons.pairs import PairAnswer, pairs_of
+from daemons.loop import Loop
+from daemons.pairs import DEFAULT_SIZE, MS, Answered, PairAnswer, PairRounds
 from netvirt.host import HostError, Ping
-from netvirt.ports import Loop
-
-MS: Final = 1_000_000
-DEFAULT_SIZE: Final = 56  # as ping(8)
-# Pairs of `pingall` on the way at once, and started in one round of the loop. Each may begin with a broadcast, which
-# the switches copy to everybody: 16 of them at 256 hosts are 4096 frames for this process, some 50 ms of its time.
-IN_FLIGHT: Final = 128
-PER_ROUND: Final = 16
 
 
 def ping(hosts: Hosts, loop: Loop, args: dict[str, Any], reply: Reply) -> None:
@@ -50,57 +43,31 @@ def ping(hosts: Hosts, loop: Loop, args: dict[str, Any], reply: Reply) -> None:
     nic.pump()
 
 
-class PingAll:
-    """One echo for each pair {pairs: [[src, dst], ...], timeout_ms}; answers in the order of the pairs."""
+class PingAll(PairRounds):
+    """The operation `pingall`, begun by being made."""
 
     def __init__(self, hosts: Hosts, loop: Loop, args: dict[str, Any], reply: Reply) -> None:
+        super().__init__(loop, args, reply)
         self._hosts = hosts
-        self._loop = loop
-        self._reply = reply
-        self._timeout = int(number(args, "timeout_ms", 2000, 1, 600_000) * MS)
-        pairs = pairs_of(args)
-        self._answers: list[PairAnswer | None] = [None] * len(pairs)
-        self._waiting = deque(enumerate(pairs))
-        self._in_flight = 0
-        self._round()
+        self.round()
 
-    def _round(self) -> None:
-        """Start some more; those that end make room for the next."""
-        if self._reply.gone:
-            return
-        for _ in range(min(PER_ROUND, IN_FLIGHT - self._in_flight)):
-            if self._waiting:
-                self._begin(*self._waiting.popleft())
-        if self._waiting and self._in_flight < IN_FLIGHT:
-            self._loop.call_later(0, self._round)
-        elif not self._waiting and not self._in_flight and not self._reply.answered:
-            self._reply.done([answer._asdict() for answer in self._answers if answer is not None])
-
-    def _begin(self, place: int, pair: tuple[str, str]) -> None:
-        src, dst = pair
-        try:
-            nic, address = _way(self._hosts, src, dst)
-            running = _start(nic, address, 1, MS, self._timeout, DEFAULT_SIZE, self._loop.now())
-        except UserError as error:
-            self._answers[place] = PairAnswer(src, dst, "", False, None, str(error))
-            return
+    def ask(self, src: str, dst: str, answered: Answered) -> None:
+        nic, address = _way(self._hosts, src, dst)
+        running = _start(nic, address, 1, MS, self.timeout, DEFAULT_SIZE, self.loop.now())
 
         def done(result: Ping) -> None:
             rtt = result.rtts[0] / MS if result.rtts else None
             error = "" if result.rtts else "; ".join(result.errors)
-            self._answers[place] = PairAnswer(src, dst, result.address, bool(result.rtts), rtt, error)
-
-        def done_later(result: Ping) -> None:
-            done(result)
-            self._in_flight -= 1
-            self._loop.call_later(0, self._round)
+            answered(PairAnswer(src, dst, result.address, bool(result.rtts), rtt, error))
 
         if running.done:
             done(running)
             return
-        running.on_done = done_later
-        self._in_flight += 1
+        running.on_done = done
         nic.pump()
+
+    def over(self) -> None:
+        """Echoes leave nothing behind."""
 
 
 def _way(hosts: Hosts, src: object, dst: object) -> tuple[HostNic, str]:

@@ -1,13 +1,13 @@
 """The operations `ping` and `pingall` of netnsd; arguments and answers are those of hostd's.
 
-Knows: arguments, pairs, pacing, patience, the shape of the answers. Refuses to know: what an echo looks like.
+Knows: arguments, sockets, patience, the shape of the answers. Refuses to know: what an echo looks like, how fast a
+`pingall` goes (`pairs`).
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,13 +19,8 @@ from daemons.netns_config import parse_address
 from daemons.netns_echo import MAX_PAYLOAD, EchoSocket, family_of, open_echo
 from daemons.netns_hosts import Hosts, LabHost
 from daemons.netns_neighbours import Neighbours, on_link
-from daemons.pairs import PairAnswer, pairs_of
+from daemons.pairs import DEFAULT_SIZE, MS, Answered, PairAnswer, PairRounds
 
-MS: Final = 1_000_000
-DEFAULT_SIZE: Final = 56  # as ping(8)
-# As hostd has them: each pair may begin with a broadcast that the switches copy to everybody.
-IN_FLIGHT: Final = 128
-PER_ROUND: Final = 16
 _SOCKETS: Final = 64  # open at once in a `pingall`; a lab of 256 hosts should not need 512 descriptors more
 # Pairs from which on each is forgotten by its two ends: Linux has one limit of neighbours for all namespaces together,
 # 1024 unless root has raised it, and gives up none that is younger than 5 s (neighbour.c: neigh_forced_gc).
@@ -159,56 +154,32 @@ class Ping:
         }
 
 
-class PingAll:
-    """One echo for each pair {pairs: [[src, dst], ...], timeout_ms}; answers in the order of the pairs."""
+class PingAll(PairRounds):
+    """The operation `pingall`, begun by being made."""
 
     def __init__(self, hosts: Hosts, loop: Loop, args: dict[str, Any], reply: Reply) -> None:
+        super().__init__(loop, args, reply)
         self._hosts = hosts
-        self._loop = loop
-        self._reply = reply
-        self._timeout = int(number(args, "timeout_ms", 2000, 1, 600_000) * MS)
-        pairs = pairs_of(args)
-        self._answers: list[PairAnswer | None] = [None] * len(pairs)
-        self._neighbours = Neighbours(self._hosts) if len(pairs) > _MANY else None
-        self._waiting = deque(enumerate(pairs))
-        self._in_flight = 0
+        self._neighbours = Neighbours(hosts) if self.many > _MANY else None
         self._echoes = Echoes(loop)
         reply.on_gone = self._echoes.close
-        self._round()
+        self.round()
 
-    def _round(self) -> None:
-        """Start some more; those that end make room for the next."""
-        if self._reply.gone or self._reply.answered:
-            return
-        for _ in range(min(PER_ROUND, IN_FLIGHT - self._in_flight)):
-            if self._waiting:
-                self._begin(*self._waiting.popleft())
-        if self._waiting and self._in_flight < IN_FLIGHT:
-            self._loop.call_later(0, self._round)
-        elif not self._waiting and not self._in_flight:
-            self._echoes.close()
-            self._reply.done([answer._asdict() for answer in self._answers if answer is not None])
-
-    def _begin(self, place: int, pair: tuple[str, str]) -> None:
-        src, dst = pair
-        try:
-            source = self._hosts.host(src)
-            address = address_of(self._hosts, source, dst)
-        except UserError as error:
-            self._answers[place] = PairAnswer(src, dst, "", False, None, str(error))
-            return
+    def ask(self, src: str, dst: str, answered: Answered) -> None:
+        source = self._hosts.host(src)
+        address = address_of(self._hosts, source, dst)
 
         def done(rtt: int | None, why: str) -> None:
-            self._answers[place] = PairAnswer(src, dst, address, rtt is not None, rtt and rtt / MS, why)
-            self._in_flight -= 1
-            self._loop.call_later(0, self._round)
+            answered(PairAnswer(src, dst, address, rtt is not None, rtt and rtt / MS, why))
             if self._neighbours is not None:
                 self._neighbours.end(source, address)
 
-        self._in_flight += 1
         if self._neighbours is not None:
             self._neighbours.begin(source, address)
-        self._echoes.ask(source, address, DEFAULT_SIZE, self._timeout, done)
+        self._echoes.ask(source, address, DEFAULT_SIZE, self.timeout, done)
+
+    def over(self) -> None:
+        self._echoes.close()
 
 
 def address_of(hosts: Hosts, source: LabHost, dst: object) -> str:

@@ -1,7 +1,7 @@
 """vmd's line to one QEMU: QMP (QEMU's docs/interop/qmp-spec), any number of commands under way, events as they come.
 
-Knows: the greeting, qmp_capabilities, answers by id, when to try again. Refuses to know: what commands and events mean.
-netvirt/ports/qmp.py is the smaller one of switches, which says one thing only.
+Knows: the greeting, qmp_capabilities, when to try again. Refuses to know: what commands and events mean, who waits for
+which answer (`calls`). netvirt/ports/qmp.py is the smaller one of switches, which says one thing only.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+from daemons.calls import Calls, Done
 from daemons.control import ControlError, Lines, encode
-from daemons.loop import Loop, Timer
+from daemons.loop import Loop
+from netvirt.ports.retry import Retry
 from netvirt.ports.unixpath import unix_socket
 
 # query-qmp-schema, the longest answer there is, has some 300 KB.
@@ -21,17 +23,7 @@ _AT_ONCE: Final = 1 << 16
 _FIRST_RETRY, _LAST_RETRY = 0.01, 0.5
 _LONGEST_SENTENCE: Final = 300
 
-Done = Callable[[Any], None]
 Failed = Callable[[str], None]
-
-
-class _Call:
-    __slots__ = ("done", "failed", "timer")
-
-    def __init__(self, done: Done, failed: Failed, timer: Timer) -> None:
-        self.done = done
-        self.failed = failed
-        self.timer = timer
 
 
 class Qmp:
@@ -51,19 +43,16 @@ class Qmp:
         self._stream: socket.socket | None = None
         self._lines = Lines(LONGEST_LINE)
         self._output = bytearray()
-        self._calls: dict[int, _Call] = {}
-        self._next_id = 1
-        self._timer: Timer | None = None
-        self._delay = _FIRST_RETRY
+        self._calls: Calls[str] = Calls(loop)
+        self._retry = Retry(loop, self.open, _FIRST_RETRY, _LAST_RETRY)
 
     def open(self) -> None:
-        self._timer = None
         stream = unix_socket(socket.SOCK_STREAM)
         try:
             stream.connect(self._path)
         except OSError:
             stream.close()
-            self._later()
+            self._retry.later()
             return
         self._stream, self._lines = stream, Lines(LONGEST_LINE)
         self._loop.reader(stream.fileno(), self._readable)
@@ -78,10 +67,7 @@ class Qmp:
             self._send(command, arguments, done, failed, timeout)
 
     def _send(self, command: str, arguments: dict[str, Any], done: Done, failed: Failed, timeout: float) -> None:
-        number = self._next_id
-        self._next_id += 1
-        timer = self._loop.call_later(timeout, lambda: self._expire(number, timeout))
-        self._calls[number] = _Call(done, failed, timer)
+        number = self._calls.begin(done, failed, timeout, f"QEMU gave no answer within {timeout:g} s")
         message: dict[str, Any] = {"execute": command, "id": number}
         self._output += encode({**message, "arguments": arguments} if arguments else message)
         self._flush()
@@ -95,15 +81,9 @@ class Qmp:
     def close(self) -> None:
         """Hang up for good; calls that are under way fail."""
         self._hang_up("the machine has ended")
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._retry.cancel()
 
     # --- the connection
-
-    def _later(self) -> None:
-        self._timer = self._loop.call_later(self._delay, self.open)
-        self._delay = min(2 * self._delay, _LAST_RETRY)
 
     def _hang_up(self, why: str) -> None:
         self.ready = False
@@ -113,15 +93,11 @@ class Qmp:
             self._loop.writer(self._stream.fileno(), None)
             self._stream.close()
             self._stream = None
-        calls, self._calls = self._calls, {}
-        for call in calls.values():
-            call.timer.cancel()
-            call.failed(why)
+        self._calls.fail_all(why)
 
     def _lost(self) -> None:
         self._hang_up("QEMU has hung up")
-        if self._timer is None:
-            self._later()
+        self._retry.later()
 
     def _readable(self) -> None:
         self._read()
@@ -165,27 +141,21 @@ class Qmp:
         elif "event" in message:
             self._on_event(message)
         elif message.get("id") == 0 and "return" in message:
-            self.ready, self._delay = True, _FIRST_RETRY
+            self.ready = True
+            self._retry.reset()
             self._on_ready()
         else:
             self._answered(message)
 
     def _answered(self, message: dict[str, Any]) -> None:
-        number = message.get("id")
-        call = self._calls.pop(number, None) if isinstance(number, int) else None
+        call = self._calls.take(message.get("id"))
         if call is None:
-            return  # it came after its time was up
-        call.timer.cancel()
+            return
         error = message.get("error")
         if isinstance(error, dict):
             call.failed(printable(str(error.get("desc") or error.get("class") or "no reason given")))
         else:
             call.done(message.get("return"))
-
-    def _expire(self, number: int, timeout: float) -> None:
-        call = self._calls.pop(number, None)
-        if call is not None:
-            call.failed(f"QEMU gave no answer within {timeout:g} s")
 
 
 def printable(text: str) -> str:
