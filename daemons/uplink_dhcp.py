@@ -1,25 +1,22 @@
-"""The DHCP server of an uplink: its socket on one interface of the namespace, its clock, the file of its leases.
+"""The DHCP server of an uplink: its socket on one interface of the namespace, its clock.
 
-Knows: datagrams in and out, and that a lease is on disk before a client hears of it (RFC 2131 section 2.1). Refuses to
-know: what they say (netvirt.hosting.dhcp).
+Knows: datagrams in and out, and that a lease is kept before a client hears of it (RFC 2131 section 2.1). Refuses to
+know: what they say (netvirt.hosting.dhcp), how leases are kept (lease_file).
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import socket
 import time
 from typing import Any, Final
 
+from daemons.lease_file import LeaseFile
 from daemons.loop import Loop
 from daemons.netns_stack import Namespace
 from netvirt.hosting.dhcp import CLIENT_PORT, SERVER_PORT, Answer, Server, Service
 
 _AT_ONCE: Final = 64  # datagrams before others of the loop have their turn
 _LARGEST: Final = 2048
-_FILE_BYTES: Final = 64 << 20
 
 
 class DhcpSocket:
@@ -27,12 +24,12 @@ class DhcpSocket:
 
     def __init__(self, loop: Loop, namespace: Namespace, dev: str, service: Service, path: str) -> None:
         self._loop = loop
-        self._path = path
+        self._file = LeaseFile(path)
         self._unsent = 0
         self.problem = ""
         self.dev = dev
         self.index, self._socket = namespace.inside(lambda: _open(dev))
-        self.server = Server(service, _kept(path), _now())
+        self.server = Server(service, self._file.kept(), _now())
         self._saved = self.server.changes
         loop.reader(self._socket.fileno(), self._readable)
 
@@ -41,6 +38,7 @@ class DhcpSocket:
         if service != self.server.service:
             self.server = Server(service, self.server.dump(), _now())
             self._saved = self.server.changes
+            self._file.rewrite()
 
     def _readable(self) -> None:
         answers: list[Answer] = []
@@ -64,10 +62,10 @@ class DhcpSocket:
         if self.server.changes == self._saved:
             return
         try:
-            _write(self._path, self.server.dump())
+            self._file.save(self.server)
             self._saved, self.problem = self.server.changes, ""
         except OSError as error:
-            self.problem = f"the leases are not kept over a restart: {self._path}: {error.strerror}"
+            self.problem = f"the leases are not kept over a restart: {self._file.path}: {error.strerror}"
 
     def status(self) -> dict[str, Any]:
         """Leases with the seconds that they have left, those that are over left out; and what was counted."""
@@ -110,25 +108,3 @@ def _open(dev: str) -> tuple[int, socket.socket]:
 def _now() -> int:
     """Seconds that go on while no process of ours runs."""
     return int(time.time())
-
-
-def _kept(path: str) -> list[Any]:
-    """What is in the file; nothing where it is damaged: clients that come back say what they had."""
-    try:
-        with open(path, "rb") as file:
-            rows = json.loads(file.read(_FILE_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return []
-    return rows if isinstance(rows, list) else []
-
-
-def _write(path: str, rows: list[dict[str, Any]]) -> None:
-    """Whole or not at all. Not forced to the disk: it outlives our process, and the lab ends with the machine."""
-    try:
-        with open(f"{path}.new", "w") as file:
-            json.dump(rows, file)
-        os.replace(f"{path}.new", path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(f"{path}.new")
-        raise

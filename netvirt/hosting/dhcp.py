@@ -215,6 +215,14 @@ class Server:
         """The leases as plain data (JSON can hold it), for `kept` of another Server."""
         return self._leases.dump()
 
+    def changed(self) -> list[dict[str, Any]]:
+        """What is different in dump() since saved(): rows, or `{address}` alone for one that is nobody's any more."""
+        return self._leases.changed()
+
+    def saved(self) -> None:
+        """dump() or changed() is kept now."""
+        self._leases.saved()
+
     def statistics(self) -> dict[str, int]:
         """What came, by kind, and what got no answer, by reason (dhcp_wire.REASONS)."""
         return dict(self.counts)

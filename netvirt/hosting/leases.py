@@ -45,6 +45,7 @@ class Leases:
         self._fresh = iter(self._range)
         # (expires, address), the earliest first, with outdated ones among them: a flood must not cost a search each.
         self._ends: list[tuple[int, int]] = []
+        self._changed: set[int] = set()  # addresses of which dump() would say something else
 
     def __contains__(self, address: int) -> bool:
         return address in self._range and address not in self._excluded
@@ -97,6 +98,9 @@ class Leases:
         self._store(Lease(b"", bytes(6), address, 0, OFFERED))
 
     def _store(self, lease: Lease) -> None:
+        before = self._by_address.get(lease.address)
+        if BOUND in (lease.state, before and before.state):
+            self._changed.add(lease.address)
         self._by_address[lease.address] = lease
         heappush(self._ends, (lease.expires, lease.address))
         if len(self._ends) > 2 * len(self._by_address) + _OUTDATED:
@@ -121,16 +125,16 @@ class Leases:
 
     def dump(self) -> list[dict[str, Any]]:
         """`bound()` as plain data; restore() reads it."""
-        return [
-            {
-                "client": lease.client.hex(),
-                "mac": mac_text(lease.mac),
-                "address": lease.address,
-                "expires": lease.expires,
-                "name": lease.name,
-            }
-            for lease in self.bound()
-        ]
+        return [_row(lease) for lease in self.bound()]
+
+    def changed(self) -> list[dict[str, Any]]:
+        """Of the addresses that changed since saved(): the row of dump(), or `{address}` where it has none now."""
+        now = [self._by_address[address] for address in sorted(self._changed)]
+        return [_row(lease) if lease.state == BOUND else {"address": lease.address} for lease in now]
+
+    def saved(self) -> None:
+        """What changed() or dump() said is remembered by somebody."""
+        self._changed.clear()
 
     def restore(self, rows: Iterable[Any]) -> int:
         """Takes what dump() gave; how many rows are none, or lie outside the range as it is now."""
@@ -140,6 +144,7 @@ class Leases:
                 self.put(self._lease(row))
             except (AddrError, KeyError, TypeError, ValueError):
                 refused += 1
+        self.saved()
         return refused
 
     def _lease(self, row: Mapping[str, Any]) -> Lease:
@@ -148,6 +153,16 @@ class Leases:
         if not usable or not 0 < len(client) <= _CLIENT or address in self._by_address or client in self._by_client:
             raise ValueError("no lease of this range")
         return Lease(client, mac_bytes(row["mac"]), address, expires, BOUND, readable(str(row["name"])))
+
+
+def _row(lease: Lease) -> dict[str, Any]:
+    return {
+        "client": lease.client.hex(),
+        "mac": mac_text(lease.mac),
+        "address": lease.address,
+        "expires": lease.expires,
+        "name": lease.name,
+    }
 
 
 def readable(name: str) -> str:
