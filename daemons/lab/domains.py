@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from .crossing import Tags, enters, hears, host_tags, leaves
-from .lab import End, Interface, Lab, Nic, Port
+from .lab import End, Interface, IpInterface, Lab, Nic, Port
 from .mistake import Finding
 
 
@@ -161,11 +161,13 @@ def duplicates(domains: Iterable[Domain]) -> list[Finding]:
             if (first.host, first.nic.name) != (member.host, member.nic.name):
                 what = f"{member} and {first} have the same MAC address {member.nic.mac} in one network"
                 found.append(Finding((*at, "mac"), what, "give each its own, or leave mac: out"))
+            before: set[IpInterface] = set()
             for i, address in enumerate(member.interface.addresses):
                 first = owner.setdefault(str(address.ip), member)
                 if first is not member:
                     what = f"{member} and {first} have the same address {address.ip} in one VLAN"
                     found.append(Finding((*at, "addresses", i), what, "give each its own"))
-                elif address in member.interface.addresses[:i]:
+                elif address in before:
                     found.append(Finding((*at, "addresses", i), f"{address} stands here twice", "remove one"))
+                before.add(address)
     return found

@@ -1,27 +1,27 @@
 """A machine as the file says it -> what is meant, with everything in it that does not fit together.
 
 Knows: namespaces, virtual machines, uplinks: what is left out, what must go together, MTUs beside those of ports,
-limits. Refuses to know: NICs, interfaces and addresses (`hosts`), what is on disk, how much memory there is
-(daemons.admission).
+limits. Refuses to know: NICs, interfaces and addresses (`hosts`), routes (`route_rules`), what is on disk,
+how much memory there is (daemons.admission).
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, Final, NamedTuple
 
 from . import machines, sizes
-from .lab import End, Host, Interface, Link, Nic, Switch
+from .lab import End, Host, Link, Nic, Switch
 from .machine_fields import LOWEST_MTU
-from .machine_model import Route as FileRoute
-from .machines import Limits, Machine, Netns, Route, Uplink, Vm
+from .machines import Limits, Machine, Netns, Uplink, Vm
 from .mistake import NODES, At, Finding, did_you_mean, listed, quoted
 from .model import Interface as FileInterface
 from .model import LabFile, Node
+from .route_rules import Routes
 from .storage_model import LunModel
 from .storage_rules import Gone
 
@@ -47,7 +47,9 @@ def resolve_machine(host: Host, node: Node, kind: str, around: Around, spoilt: b
     at: At = (*NODES, host.name)
     made: Machine | None = None
     if kind == "netns":
-        made = _netns(host, node, shared, at, found)
+        interfaces = (each for nic in host.nics.values() for each in nic.interfaces)
+        sysctls = {**(shared.sysctls if shared else {}), **node.sysctls}
+        made = Netns(sysctls, Routes(interfaces, at, found).resolve(node.routes))
     elif kind == "vm":
         made = _vm(node, shared, at, around, found)
     elif kind == "uplink":
@@ -112,64 +114,6 @@ def _mtu(nic: Nic, mtu: int, given: bool, at: At, carried: tuple[End, int] | Non
     if mtu < IPV6_MTU and any(a.version == 6 for each in nic.interfaces for a in each.addresses):
         what = f"{nic.name} has an IPv6 address and an MTU of {mtu}, and IPv6 needs {IPV6_MTU}"
         yield Finding(at, what, f"give it {IPV6_MTU} or more, or IPv4 addresses only")
-
-
-# --- namespaces
-
-
-def _netns(host: Host, node: Node, shared: Any, at: At, found: list[Finding]) -> Netns:
-    interfaces = {each.name: each for nic in host.nics.values() for each in nic.interfaces}
-    routes: list[Route] = []
-    for index, given in enumerate(node.routes):
-        route = _route(given)
-        here = (*at, "routes", index)
-        if any(route.to == each.to for each in routes):
-            found.append(Finding((*here, "to"), f"there are two routes to {route.to}", "keep one of them"))
-        elif ip_network(route.to).prefixlen == 0 and _has_gateway(interfaces.values(), ip_network(route.to).version):
-            what = "this default route and gateway: are two ways to everywhere else"
-            found.append(Finding(here, what, "keep one of the two"))
-        else:
-            found += _route_findings(route, here, interfaces)
-        routes.append(route)
-    sysctls = {**(shared.sysctls if shared else {}), **node.sysctls}
-    return Netns(sysctls, tuple(routes))
-
-
-def _route(given: FileRoute) -> Route:
-    to = given.to
-    if to == "default":
-        to = "::/0" if given.via is not None and ":" in given.via else "0.0.0.0/0"
-    return Route(to, given.via, given.dev)
-
-
-def _has_gateway(interfaces: Iterable[Interface], version: int) -> bool:
-    return any(each.gateway is not None and ip_address(each.gateway).version == version for each in interfaces)
-
-
-def _route_findings(route: Route, at: At, interfaces: Mapping[str, Interface]) -> Iterator[Finding]:
-    if route.dev is not None and route.dev not in interfaces:
-        fix = did_you_mean(route.dev, interfaces, f"use one of {listed(interfaces)}")
-        yield Finding((*at, "dev"), f"this namespace has no interface {quoted(route.dev)}", fix)
-        return
-    if route.via is None:
-        return
-    via = ip_address(route.via)
-    if via.version != ip_network(route.to).version:
-        what = f"the network {route.to} and the router {route.via} are IPv4 and IPv6"
-        yield Finding((*at, "via"), what, "use two of one kind")
-        return
-    if via.is_link_local:
-        if route.dev is None:
-            what = f"{route.via} is a link-local address, which every interface has a network for"
-            yield Finding((*at, "via"), what, "add dev: with the interface")
-        return
-    near = [interfaces[route.dev]] if route.dev is not None else list(interfaces.values())
-    networks = [address for each in near for address in each.addresses]
-    if any(via == address.ip for address in networks):
-        yield Finding((*at, "via"), f"{route.via} is this namespace's own address", "write the router's")
-    elif networks and not any(via in address.network for address in networks):
-        known = listed(str(address.network) for address in networks)
-        yield Finding((*at, "via"), f"the router {route.via} is in none of its networks", f"use an address in {known}")
 
 
 # --- virtual machines

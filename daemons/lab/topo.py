@@ -147,8 +147,7 @@ class Topo:
         _matches(_NODE, name, f"name for {shelf}", NODE_RULE)
         if name in self.storage.get(shelf, {}):
             raise TopoError(f"{quoted(name)} is one of the {shelf} already; give this one another name")
-        # The keys of storage have _ in the file as well.
-        self.storage.setdefault(shelf, {})[name] = {key: value for key, value in keys.items() if value is not None}
+        self.storage.setdefault(shelf, {})[name] = _keys(keys)
         return self
 
     # --- what it is

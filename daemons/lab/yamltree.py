@@ -29,13 +29,13 @@ from .mistake import At, quoted
 MAX_BYTES = 4 << 20  # the largest lab file that is read
 MAX_VALUES = 100_000  # aliases counted as what they stand for; a switch with 48 ports and hosts needs about 1000
 MAX_DEPTH = 24  # a lab file needs 8
-PLAIN = (
+PLAIN = (  # 24 digits: 0.0001 has 17 more in Python's shortest words for it
     (re.compile(r"|~|null|Null|NULL"), lambda text: None),
     (re.compile(r"true|True|TRUE"), lambda text: True),
     (re.compile(r"false|False|FALSE"), lambda text: False),
     (re.compile(r"[-+]?[0-9]{1,18}"), int),
     (re.compile(r"0x[0-9a-fA-F]{1,15}"), lambda text: int(text, 16)),
-    (re.compile(r"[-+]?(\.[0-9]{1,18}|[0-9]{1,18}(\.[0-9]{0,18})?)([eE][-+]?[0-9]{1,3})?"), float),
+    (re.compile(r"[-+]?(\.[0-9]{1,24}|[0-9]{1,18}(\.[0-9]{0,24})?)([eE][-+]?[0-9]{1,3})?"), float),
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daemons.lab import loader, yamltext, yamltree
@@ -32,6 +32,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.integers(0, 4), st.sampled_from([20, 80, 116]))
+@example(0.00010000000000000216, 0, 20)  # a float with as many digits as it can have
 def test_what_is_written_is_what_is_read(value: Any, open_depth: int, width: int) -> None:
     tree, problems = yamltree.read(yamltext.dump(value, open_depth, width))
     assert not problems and tree.plain() == value
