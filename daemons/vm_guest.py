@@ -44,7 +44,6 @@ class Guest:
         self.on = True
         self.problem = ""
         self.note = ""
-        self.restarts = 0
         self.accel = self.accel_why = ""
         self.qmp: Qmp | None = None
         self._process: QemuProcess | None = None
@@ -82,6 +81,8 @@ class Guest:
             well = record.up and not os.path.exists(pid_path(self._ground.run, self.name))
             if record.on and record.process is not None and well:
                 self.on, self.note = False, "the guest has shut down"
+            elif record.on and record.process is not None:
+                self._count_restart()
         if self.on:
             self.start()
         else:
@@ -118,7 +119,8 @@ class Guest:
         self.accel, self.accel_why, self._shutdown = result.accel, result.accel_why, None
         log_at = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         # Before it is started: whoever finds the process must know what it is.
-        self._save(Record(True, False, None, result.accel, self.config.raw, result.base, log_at, result.sockets))
+        how = (result.accel, self.config.raw, result.base, log_at, result.sockets)
+        self._save(Record(True, False, None, *how, self._record.restarts))
         try:
             process = start(self._ground.loop, result.argv, self.log, self._ended)
         except OSError as error:
@@ -192,8 +194,11 @@ class Guest:
             self.note = "the guest has shut down" if (self._shutdown or {}).get("guest") else "somebody has ended QEMU"
             self._rest("stopped")
         else:
-            self.restarts += 1
+            self._count_restart()
             self._wait(self._why(code))
+
+    def _count_restart(self) -> None:
+        self._record = self._record._replace(restarts=self._record.restarts + 1)
 
     def _why(self, code: int | None) -> str:
         if code is None:
@@ -348,7 +353,7 @@ class Guest:
             "state": self.state,
             "problem": self.problem,
             "note": self.note,
-            "restarts": self.restarts,
+            "restarts": self._record.restarts,
             "accel": self.accel,
             "accel_why": self.accel_why,
             "memory": config.memory,

@@ -18,7 +18,8 @@ _PID, _RECORD = ".pid", ".vm.json"
 
 class Record(NamedTuple):
     """on: it should run; up: QEMU has answered; raw: the configuration that it was started with; base: the identity of
-    the image below its overlay; log_at: bytes of QEMU's log before it was started; sockets: where it listens.
+    the image below its overlay; log_at: bytes of QEMU's log before it was started; sockets: where it listens;
+    restarts: how often it was started again because it had crashed, by whichever vmd.
     """
 
     on: bool
@@ -29,6 +30,7 @@ class Record(NamedTuple):
     base: list[Any] | None = None
     log_at: int = 0
     sockets: tuple[str, ...] = ()
+    restarts: int = 0
 
 
 def pid_path(run: str, name: str) -> str:

@@ -9,14 +9,15 @@ The machines outlive a vmd that is killed, and the next one adopts them. They en
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from daemons.control import Reply
-from daemons.daemon import serve
+from daemons.daemon import About, serve
 from daemons.errors import UserError
 from daemons.loop import Loop, Timer
+from daemons.process import Process
 from daemons.vm_config import Config, parse_config
 from daemons.vm_ending import Ending
 from daemons.vm_guest import Guest
@@ -42,7 +43,7 @@ class Vmd:
         self._leaving: list[Guest] = []  # they have left the lab and still run
         self._run = ""
         self._kvm = Kvm(loop)
-        self._since = time.time()
+        self._about = About(name, loop)
         self._looked = False
         self._ending = False
         self._timer: Timer | None = None
@@ -88,7 +89,7 @@ class Vmd:
                 self.guests[name].begin(found.pop(name, None))
                 told["started"].append(name)
         for name, process in found.items():
-            self._end_stray(name, QemuProcess(self.loop, process, lambda code, name=name: forget(self._run, name)))  # type: ignore[misc]
+            self._end_stray(name, process)
         self._look()
         reply.done(told)
 
@@ -96,10 +97,10 @@ class Vmd:
         self._leaving.append(guest)
         guest.remove(lambda: self._leaving.remove(guest))
 
-    def _end_stray(self, name: str, process: QemuProcess) -> None:
+    def _end_stray(self, name: str, process: Process) -> None:
         """A machine that left the lab while no vmd was there."""
-        print(f"{name}: process {process.process.pid} is of no machine of this lab any more", file=sys.stderr)
-        Ending(self.loop, process, None, "off")
+        print(f"{name}: process {process.pid} is of no machine of this lab any more", file=sys.stderr)
+        Ending(self.loop, QemuProcess(self.loop, process, lambda code: forget(self._run, name)), None, "off")
 
     def _look(self) -> None:
         """The logs of what runs are kept short; without machines there is nothing to look at."""
@@ -117,11 +118,7 @@ class Vmd:
         machines = [guest.row() for guest in self.guests.values()]
         reply.done(
             {
-                "name": self.name,
-                "lab": self.config.lab,
-                "epoch": self.config.epoch,
-                "uptime_s": round(time.time() - self._since, 1),
-                "mistakes": self.loop.mistakes,
+                **self._about.row(self.config),
                 "machines": machines,
                 "problems": [row["problem"] for row in machines if row["problem"]],
             }
@@ -191,7 +188,7 @@ class Vmd:
 
         self.loop.call_later(_FAREWELL_SECONDS, self.loop.stop)
         for guest in left:
-            guest.leave("lab", lambda guest=guest: ended(guest))  # type: ignore[misc]
+            guest.leave("lab", partial(ended, guest))
         if not left:
             self.loop.stop()
 

@@ -6,6 +6,8 @@ Knows: the names of the variables. Refuses to know: who runs with them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Any
 
 from tools import lunways, storage
@@ -20,21 +22,36 @@ def environment(lab: KnownLab) -> dict[str, str]:
     the first LUN's, for programs that look for that.
 
     Ports are those that wait for somebody: a free one (or one of an `external` node) is an endpoint for `netvirt.Nic`,
-    one of another kind its socket, address or folder.
+    one of another kind its socket, address or folder. Names that become the same word are told apart (`distinct`).
     """
-    found = {"VFAB_LAB": lab.id, "VFAB_RUN": lab.paths.run}
+    luns = [(f"VFAB_LUN_{_word(lun['name'])}", lunways.uri(lun)) for pool in storage.pools(lab).values()
+            for lun in pool["luns"]]  # fmt: skip
+    first = {"NBD_URI": luns[0][1]} if luns else {}
+    return {"VFAB_LAB": lab.id, "VFAB_RUN": lab.paths.run, **distinct([*_ports(lab), *luns]), **first}
+
+
+def _ports(lab: KnownLab) -> Iterator[tuple[str, str]]:
     wanted = desired(lab)
     ours = {*wanted, *(row["name"] for want in wanted.values() for row in _machines(want.config))}
     for switch, config in ((name, want.config) for name, want in wanted.items() if want.kind == "switchd"):
         for port in config["ports"]:
             place = _place(config, port) if port["peer"].partition(":")[0] not in ours else None
             if place:
-                found[f"VFAB_PORT_{_word(switch)}_{_word(port['name'])}"] = place
-    for config in storage.pools(lab).values():
-        for lun in config["luns"]:
-            uri = lunways.uri(lun)
-            found[f"VFAB_LUN_{_word(lun['name'])}"] = uri
-            found.setdefault("NBD_URI", uri)
+                yield f"VFAB_PORT_{_word(switch)}_{_word(port['name'])}", place
+
+
+def distinct(variables: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Variables of one name each: of several the first keeps it, the others have `_2`, `_3` and so on behind it.
+
+    `a-b`, `a_b` and `A.B` are three ports, and one word in an environment. A name that one of them has by itself is
+    never given to another one, whatever their order.
+    """
+    rows = list(variables)
+    taken, found = {name for name, _ in rows}, dict[str, str]()
+    for name, value in rows:
+        own = name if name not in found else next(each for n in count(2) if (each := f"{name}_{n}") not in taken)
+        taken.add(own)
+        found[own] = value
     return found
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ class Room:
 
     def rows(self) -> dict[str, dict[str, Any]]:
         return {row["name"]: row for row in self.vmd.call("status")["machines"]}
+
+    def trouble(self, name: str) -> dict[str, Any] | None:
+        """Its row, if it has a problem."""
+        row = self.rows()[name]
+        return row if row["problem"] else None
 
     def wait(self, name: str, state: str, **more: Any) -> dict[str, Any]:
         def there() -> dict[str, Any] | None:
@@ -139,6 +145,18 @@ def test_one_that_is_killed_comes_back_and_one_that_ended_well_does_not(room: Ro
     assert room.rows()["vm1"]["pid"] == row["pid"] and identify(second["pid"]) is None
 
 
+def test_the_number_of_restarts_outlives_vmd(room: Room) -> None:
+    room.configure(room.machine("vm1"))
+    os.kill(room.wait("vm1", "running")["pid"], signal.SIGKILL)
+    before = room.wait("vm1", "running", restarts=1)
+    room.kill()
+    room.again()
+    room.configure(room.machine("vm1"))
+    assert room.wait("vm1", "running")["pid"] == before["pid"] and room.rows()["vm1"]["restarts"] == 1
+    os.kill(before["pid"], signal.SIGKILL)
+    room.wait("vm1", "running", restarts=2)
+
+
 def test_one_that_does_not_listen_is_killed(room: Room) -> None:
     room.configure(room.machine("vm1"))
     pid = room.wait("vm1", "running")["pid"]
@@ -189,10 +207,7 @@ def test_what_is_missing_is_one_sentence_and_the_others_go_on(room: Room) -> Non
     room.configure(room.machine("good"), *(room.machine(name, **more) for name, (more, _) in wrong.items()))
     room.wait("good", "running")
     for name, (_, sentence) in wrong.items():
-        row = until(
-            lambda name=name: room.rows()[name]["problem"] and room.rows()[name],  # type: ignore[misc]
-            what=name,
-        )
+        row = until(partial(room.trouble, name), what=name)
         assert row["problem"].startswith(f"{name}: ") and sentence in row["problem"], row
         assert "\n" not in row["problem"] and row["state"] in ("waiting", "preparing", "starting")
     assert set(room.vmd.call("status")["problems"]) == {row["problem"] for row in room.rows().values()} - {""}
@@ -290,7 +305,7 @@ def test_machines_outlive_a_killed_vmd_and_are_adopted(room: Room) -> None:
     assert room.wait("other", "running")["note"] == "started again, because its cpus changed"
     assert room.rows()["off"]["state"] == "stopped"
     assert room.rows()["down"]["note"] == "the guest has shut down"
-    assert room.wait("killed", "running")["pid"] != before["killed"]
+    assert room.wait("killed", "running", restarts=1)["pid"] != before["killed"]
     until(lambda: identify(before["gone"]) is None, what="the end of one that has left the lab meanwhile")
     os.kill(before["same"], signal.SIGKILL)  # no child of this vmd, so nobody knows its exit code
     row = room.wait("same", "running", restarts=1)

@@ -16,7 +16,7 @@ from tools.labs import choose
 from tools.output import print_json, table
 from tools.subverbs import Subverbs
 
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.2  # vmd tells of a machine when it is asked
 _MIB = 1 << 20
 
 
