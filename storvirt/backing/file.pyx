@@ -16,7 +16,7 @@ import fcntl
 import os
 import stat
 
-from storvirt.backing.member cimport Member
+from storvirt.backing.member cimport Member, iovec
 
 from storvirt.backing import locks
 from storvirt.backing.errors import MemberError, reason
@@ -32,9 +32,6 @@ cdef extern from *:
     #define RWF_NOWAIT 0x00000008
     #endif
     """
-    struct iovec:
-        void *iov_base
-        size_t iov_len
     int RWF_NOWAIT
     int FALLOC_FL_PUNCH_HOLE
     int FALLOC_FL_KEEP_SIZE
@@ -43,6 +40,8 @@ cdef extern from *:
     ssize_t c_pwrite "pwrite"(int fd, const void *data, size_t size, long long offset) nogil
     ssize_t c_preadv2 "preadv2"(int fd, const iovec *pieces, int count, long long offset, int flags) nogil
     int c_fadvise "posix_fadvise"(int fd, long long offset, long long length, int advice) nogil
+    int SYNC_FILE_RANGE_WRITE
+    int c_sync_file_range "sync_file_range"(int fd, long long offset, long long length, unsigned flags) nogil
     int c_fdatasync "fdatasync"(int fd) nogil
     int c_ftruncate "ftruncate"(int fd, long long size) nogil
     int c_fallocate "fallocate"(int fd, int mode, long long offset, long long length) nogil
@@ -152,6 +151,13 @@ cdef class FileMember(Member):
             offset += got
         return 0
 
+    cdef int descriptor(self) noexcept nogil:
+        return self._fd
+
+    cdef int do_read_pieces(self, const iovec *pieces, int count, size_t size, uint64_t offset, bint wait) noexcept nogil:
+        # What an error or a part means (the file's end, pages that are not in memory) the other reads find out.
+        return 0 if c_preadv2(self._fd, pieces, count, <long long>offset, 0 if wait else RWF_NOWAIT) == <ssize_t>size else EIO
+
     cdef bint do_fetch(self, size_t size, uint64_t offset) noexcept nogil:
         # Where the file is in memory a byte of each page tells so, and copying one costs nothing.
         cdef uint64_t at = offset, end = offset + size
@@ -176,6 +182,9 @@ cdef class FileMember(Member):
             size -= put
             offset += put
         return 0
+
+    cdef void do_start(self, size_t size, uint64_t offset) noexcept nogil:
+        c_sync_file_range(self._fd, <long long>offset, <long long>size, SYNC_FILE_RANGE_WRITE)
 
     cdef int do_sync(self) noexcept nogil:
         # fdatasync takes the file's size with it, and the rest of the metadata is of no use to us.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from storvirt.backing.errors import MemberError, reason
 from storvirt.backing.file import FileMember
@@ -113,6 +113,19 @@ def open_there(paths: Sequence[str], read_only: bool = False) -> list[Member]:
         close_all(opened)
         raise
     return opened
+
+
+def sizes_of(paths: Mapping[int, str], least: int = 0) -> dict[int, int]:
+    """Bytes of the files and devices that are there, but not fewer than `least`."""
+    sizes = {}
+    for number, path in paths.items():
+        if not is_elsewhere(path):
+            try:
+                with open(path, "rb") as file:
+                    sizes[number] = max(file.seek(0, os.SEEK_END), least)
+            except OSError:
+                continue  # whoever has it open is told so before long
+    return sizes
 
 
 def close_all(members: Sequence[Member]) -> None:

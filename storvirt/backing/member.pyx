@@ -41,12 +41,23 @@ cdef class Member:
         cdef int number = self.refuses(size, offset, False)
         return number or self.do_try_read(to, size, offset)
 
+    cdef int read_pieces_at(self, const iovec *pieces, int count, size_t size, uint64_t offset, bint wait) noexcept nogil:
+        cdef int number = self.refuses(size, offset, False)
+        return number or self.do_read_pieces(pieces, count, size, offset, wait or not self.fetches)
+
+    cdef int descriptor(self) noexcept nogil:
+        return -1
+
     cdef bint fetch_at(self, size_t size, uint64_t offset) noexcept nogil:
         return self.fetches and self.refuses(size, offset, False) == 0 and self.do_fetch(size, offset)
 
     cdef int write_at(self, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil:
         cdef int number = self.refuses(size, offset, True)
         return number or self.do_write(data, size, offset)
+
+    cdef void start_at(self, size_t size, uint64_t offset) noexcept nogil:
+        if self.refuses(size, offset, True) == 0:
+            self.do_start(size, offset)
 
     cdef int punch_at(self, uint64_t offset, uint64_t length) noexcept nogil:
         cdef int number = self.refuses(length, offset, True)
@@ -68,11 +79,23 @@ cdef class Member:
     cdef int do_try_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil:
         return self.do_read(to, size, offset)
 
+    cdef int do_read_pieces(self, const iovec *pieces, int count, size_t size, uint64_t offset, bint wait) noexcept nogil:
+        cdef int i, number
+        for i in range(count):
+            number = self.do_read(<uint8_t *>pieces[i].iov_base, pieces[i].iov_len, offset)
+            if number:
+                return number
+            offset += pieces[i].iov_len
+        return 0
+
     cdef bint do_fetch(self, size_t size, uint64_t offset) noexcept nogil:
         return False
 
     cdef int do_write(self, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil:
         return EIO
+
+    cdef void do_start(self, size_t size, uint64_t offset) noexcept nogil:
+        pass
 
     cdef int do_sync(self) noexcept nogil:
         return 0
@@ -207,6 +230,17 @@ cdef class PythonMember(Member):
             memcpy(to, &data[0], size)
         return 0
 
+    cdef int deal(self, object content, const iovec *pieces, int count, size_t size) except -1:
+        cdef const uint8_t[::1] data = content
+        cdef size_t at = 0
+        cdef int i
+        if <size_t>data.shape[0] != size:
+            return EIO
+        for i in range(count):
+            memcpy(pieces[i].iov_base, &data[at], pieces[i].iov_len)
+            at += pieces[i].iov_len
+        return 0
+
     cdef int do_read(self, uint8_t *to, size_t size, uint64_t offset) noexcept nogil:
         with gil:
             try:
@@ -221,6 +255,15 @@ cdef class PythonMember(Member):
             try:
                 content = self.inner.try_read(offset, size)
                 return EAGAIN if content is None else self.take(content, to, size)
+            except BaseException as exception:
+                return self.failed(exception)
+
+    cdef int do_read_pieces(self, const iovec *pieces, int count, size_t size, uint64_t offset, bint wait) noexcept nogil:
+        # One read, however many pieces: what is behind it may be far away.
+        with gil:
+            try:
+                content = self.inner.read(offset, size) if wait else self.inner.try_read(offset, size)
+                return EAGAIN if content is None else self.deal(content, pieces, count, size)
             except BaseException as exception:
                 return self.failed(exception)
 

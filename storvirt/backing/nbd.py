@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from storvirt.backing.errors import MemberError
+from storvirt.backing import nbd_former
+from storvirt.backing.errors import UNHEARD, MemberError
 from storvirt.backing.member import Member, PythonMember
 from storvirt.backing.nbd_link import Link, LinkLost
 from storvirt.nbd.replies import Asked
@@ -30,10 +31,11 @@ _AHEAD_BYTES: Final = 32 << 20
 
 
 class NbdExport:
-    """The `inner` of a PythonMember. Raises OSError."""
+    """The `inner` of a PythonMember. read_only: nothing but reads is ever asked of the server. Raises OSError."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, read_only: bool = False) -> None:
         self.link = link
+        self._read_only = read_only
         self.size = link.terms.size
         flags = link.terms.flags
         self._minimum = link.terms.minimum
@@ -119,7 +121,7 @@ class NbdExport:
         self._all([(Command.WRITE, at, size, view[at - start : at - start + size]) for at, size in pieces])
 
     def sync(self) -> None:
-        if self._flushes:
+        if self._flushes and not self._read_only:
             self.link.wait(self.link.send(Command.FLUSH, 0, 0))
 
     def punch(self, offset: int, length: int) -> None:
@@ -139,6 +141,8 @@ class NbdExport:
 
     def _all(self, requests: list[tuple[Command, int, int, memoryview | None]]) -> bytes | bytearray:
         """All of them, many at a time; what they read, joined. The first error counts, when all are answered."""
+        if self._read_only and any(request[0] != Command.READ for request in requests):
+            raise OSError(errno.EROFS, "it was opened for reading")
         flying: list[Asked] = []
         parts: list[bytearray] = []
         problem: OSError | None = None
@@ -197,4 +201,19 @@ def open_nbd(text: str, read_only: bool = False) -> Member:
         if problem:
             link.close()
             raise MemberError(errno.EROFS, text, f"member {text}: {problem}")
-    return PythonMember(NbdExport(link), text, read_only)
+        if not nbd_former.are_over(address):
+            link.close()
+            why = "its NBD server still does what the connection before had asked for"
+            raise MemberError(errno.EHOSTDOWN, text, f"member {text}: {why}")
+    return PythonMember(NbdExport(link, read_only), text, read_only)
+
+
+def unheard(member: Member) -> str:
+    """Why an export, also one behind a wrapper, was not heard any more: its server hung up, or was silent for too long.
+    "" for one that was heard all the time, answered with errors, or broke the protocol, and for other members."""
+    inner = getattr(member, "inner", None)
+    below = getattr(inner, "member", None)
+    if isinstance(below, Member):
+        return unheard(below)
+    lost = inner.link.lost if isinstance(inner, NbdExport) else None
+    return str(lost.strerror) if lost is not None and lost.errno in UNHEARD else ""

@@ -15,6 +15,7 @@ import threading
 import time
 from typing import Final
 
+from storvirt.backing import nbd_former
 from storvirt.nbd.replies import Asked, Replies
 from storvirt.nbd.terms import Greeting, ServerError, Terms
 from storvirt.nbd.uri import Address
@@ -24,6 +25,7 @@ _FLUSH_PATIENCE: Final = 6  # times that of other requests: a disk's own fsync t
 _AT_MOST: Final = 12  # times the patience, however much else the server answers meanwhile
 _TOGETHER: Final = 65536  # bytes of payload that are copied behind their header, so that one call sends both
 _RECEIVE: Final = 1 << 20
+_SLICE: Final = 0.25  # seconds after which who reads looks whether another thread has given the connection up
 
 
 class LinkLost(OSError):
@@ -182,9 +184,9 @@ class Link:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN | more)
         left = 0.0 if until is None else max(until - time.monotonic(), 0.0)
-        ready = poll.poll(left * 1000)
+        ready = poll.poll(min(left, _SLICE) * 1000)
         if not ready:
-            if until is not None:
+            if until is not None and left <= _SLICE:
                 raise self.lose(errno.EHOSTDOWN, self._silent)
             return
         if not ready[0][1] & ~select.POLLOUT:
@@ -218,9 +220,11 @@ class Link:
         if self.lost is None:
             self.lost = LinkLost(number, sentence)
             try:
-                self._socket.shutdown(socket.SHUT_RDWR)  # wakes who is in poll()
+                self._socket.shutdown(socket.SHUT_WR)
+                if self._replies.waiting:
+                    nbd_former.keep(self.address, self._socket.dup())
             except OSError:
-                pass
+                pass  # its server has hung up: nothing more is done there
         return LinkLost(self.lost.errno, self.lost.strerror)
 
     def __del__(self) -> None:
