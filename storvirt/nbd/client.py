@@ -64,6 +64,9 @@ class House(Protocol):
     def weigh(self, client: Client, held: int) -> None:
         """The client makes this server hold that many bytes. May close it, or another one."""
 
+    def widen(self, client: Client, stream: Stream) -> None:
+        """The client does not take a reply at once: its stream may hold more, if there is some to spare. Once only."""
+
     def hung_up(self, fd: int) -> bool:
         """Whether nothing can come from there or go there any more."""
 
@@ -87,6 +90,7 @@ class Client:
         self._ending = ""
         self._reading = False
         self._writing = False
+        self._narrow = True
         self._next = HUNGRY
         self._looked = False  # whether it is still there, since it waits for LATER's kick
         self._again: Timer | None = None
@@ -228,6 +232,9 @@ class Client:
             self.close(_word(error))
             return False
         output.sent(sent)
+        if output.pending and self._narrow and self.session is not None:
+            self._narrow = False
+            self._house.widen(self, self._stream)
         return True
 
     def _end(self, reason: str) -> None:

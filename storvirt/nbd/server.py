@@ -8,7 +8,8 @@ Refuses to know: the protocol (handshake, session), what an export does.
   use it is refused. So idle strangers keep nobody out.
 - A negotiation has `patience` seconds.
 - Of one client: 1 MiB of replies before its next request waits, plus one reply or one partial request (32 MiB). It is
-  not read from meanwhile.
+  not read from meanwhile. Its socket holds what the system gives a socket; of `WIDE` clients (for which that was too
+  little once) it holds 2 MiB.
 - Of all clients: `memory` bytes. Beyond that the one that has stood still for longest goes (`ended-memory`).
 """
 
@@ -32,6 +33,10 @@ PATIENCE: Final = 30.0
 MEMORY: Final = 512 << 20
 # Less than this is not watched: with all clients at it, 256 MiB.
 _LIGHT: Final = 1 << 20
+# A unix socket holds 208 KiB. With room for a reply of 1 MiB a client takes it while the next one is made; without, one
+# waits for the other. The kernel doubles the number, and stops at twice net.core.wmem_max (208 KiB, or 4 MiB of late).
+WIDE: Final = 32
+_WIDE_BYTES: Final = 1 << 20
 _ACCEPTS: Final = 64  # in one round, so that a flood of connections leaves the others their turn
 # Out of descriptors or memory: the connection stays in the backlog, so accept would be called again at once, for ever.
 _ACCEPT_PAUSE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -66,6 +71,7 @@ class NbdServer:
         self._clients: dict[Client, None] = {}  # dicts serve as ordered sets: the oldest is first
         self._negotiating: dict[Client, None] = {}
         self._heavy: dict[Client, int] = {}
+        self._wide: set[Client] = set()
         self._counts = {"connections": 0, "refused": 0, "accept-errors": 0}
         self._requests: dict[str, int] = {}
         self._ends: dict[str, int] = {}
@@ -145,6 +151,12 @@ class NbdServer:
             total -= self._heavy[stalled]
             stalled.close("memory")
 
+    def widen(self, client: Client, stream: Stream) -> None:
+        """A reply was more than the stream holds. TCP's buffers grow by themselves."""
+        if len(self._wide) < WIDE and isinstance(stream, socket.socket) and stream.family == socket.AF_UNIX:
+            self._wide.add(client)
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WIDE_BYTES)
+
     def hung_up(self, fd: int) -> bool:
         """A TCP client that only closed is not seen here, but when the first reply is sent to it."""
         poll = select.poll()
@@ -155,6 +167,7 @@ class NbdServer:
         self._clients.pop(client, None)
         self._negotiating.pop(client, None)
         self._heavy.pop(client, None)
+        self._wide.discard(client)
         _add(self._requests, client)
         self._ends[reason] = self._ends.get(reason, 0) + 1
 

@@ -9,12 +9,12 @@ read-modify-write of a stripe, no write hole, and no difference between healthy 
 - *Member*: a backing file. *Extent*: a piece of a member, of one size in the whole pool (4 MiB).
 - *Slab*: extents of different members with one RAID profile, cut from wherever space is free. A slab of profile (k
   data, m parity or copies) is divided into *slots*; slot i lies at the same place in each of its extents. Its columns
-  stand in one or several *groups*, each of which survives the loss of any p columns (`raid/layout.py` has the
-  levels). Which members a slab is cut from, and who gets which column, is `space.py`: those with most room; in turn, so
-  that each has its share of parity; neighbours in one group, so that a nested level's groups are of the same members
+  stand in one or several *groups*, each of which survives the loss of any p columns (`raid/layout.py` has the levels).
+  Which members a slab is cut from, and who gets which column, is `space.py`: those with most room; in turn, so that
+  each has its share of parity; neighbours in one group, so that a nested level's groups are of the same members
   everywhere. raid4 is raid5 but for that: its parity lies on the member that has the parity of the raid4 slabs there
-  are. Where only few members have room left, slabs are narrower, and as redundant: so members of different sizes are
-  used up.
+  are, of all volumes: they share slabs. Where only few members have room left, slabs are narrower, and as redundant: so
+  members of different sizes are used up.
 - *Grain*: the unit of mapping (32 KiB by default). Its bytes are dealt over k columns of `ceil(grain / k)` bytes,
   rounded up to 512, and parity is computed over exactly these: a slot holds one whole stripe. `raid/layout.py`
   chooses the widest k whose padding stays under 5 %.
@@ -61,17 +61,20 @@ the new one lies. A hint is believed for nothing but where to look.
 
 # Members that come and go
 All of it is written new, then switched to. A member that leaves (*removed*) is called LEAVING in a record, so that
-whoever opens the pool goes on; nothing new is put on it; slabs that have a column there are emptied, grain by grain,
-into slabs of the others (which may be narrower), group by group, each with a checkpoint, until nothing leads to it
-(evacuate.py). A member more is used by slabs that are cut from then on; `rebalance` empties the older ones that would
-be cut wider now (widen.py). A *spare* has a superblock and a row, nothing else; the record that gives it a lost
-member's place makes it a member and a successor in one. To call a replacement off is to replace the other way round.
+whoever opens the pool goes on; nothing new is put on it; slabs give the column that they have there to a member that
+they are not on yet, as when they are rebuilt; where there is none, they are emptied, grain by grain, into slabs of the
+others (which may be narrower); group by group, each with a checkpoint, until nothing leads to it (evacuate.py). A
+member more is used by slabs that are cut from then on; `rebalance` empties the older ones that would be cut wider now
+(widen.py), with a flag in the record for whoever opens the pool. A *spare* has a superblock and a row, nothing else;
+the record that gives it a lost member's place makes it a member and a successor in one. To call a replacement off is to
+replace the other way round.
 
 A member that was away comes back (*writing only*, rejoin.py): its newest record, if it is one that this pool knows, has
 a sequence number s, and what was born before s was durable on it: pages | fsync | record, and it was in. So only slots
 born at s or later are written again, where its columns always were, while it gets new slots as well; its log segments
 are given up. Then it is made durable, and a record calls it in. Nothing says so before: a crash leaves it out, with s
-still true. Not for one whose fsync failed: its row says ENDED.
+still true. Pages and segments that were written without it get their other copy last; an opener looks for such
+(unfinished.py). Not for one whose fsync failed: its row says ENDED.
 
 # Promises
 A. *Acknowledged* = the bytes are in files' page caches before the answer. Nothing needed lives in the process alone.
@@ -149,10 +152,16 @@ there is refused.
    volume would be lost with them) is not member trouble: the pool suspends, answers nothing, forgets nothing, and goes
    on when a write succeeds. An fsync that fails, for whatever reason, ends that member for good: the kernel may have
    dropped the pages, and the next fsync would lie. If all fail at once, the pool waits until it is opened again.
+   A commit record that could not be finished then is on some members, perhaps, and its number is bound: whoever asked
+   for it goes on as if he had not, and the next record says so, before a flush is answered and before space is used
+   that the first one leads to. A crash before that believes the first one: who is called out by it missed nothing, and
+   who is called in by it missed only what was not flushed, which is written again (2.).
 13. A flipped or stale block: its CRC fails, the others of its group rebuild it, the grain is written to a new slot,
    the event is counted by member and offset. Who lied is not guessed from parity: the way to compute the block that
    verifies says it, for any p columns that are out or lie together (healing.py). If it can't be rebuilt, reading that
-   block, and nothing else, is an I/O error.
+   block, and nothing else, is an I/O error; but members that are gone are called out first, and where the pool can't do
+   without them it waits. A scrub compares all columns, and all copies of pages and log: what has a
+   bad one is written anew.
 14. A full pool: writes are refused before they are in the log; trims never are (room.py keeps space for them, for the
    log's full length and for a second copy of the map), so every checkpoint succeeds and room can always be made.
 """

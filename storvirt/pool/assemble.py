@@ -21,13 +21,17 @@ from storvirt.volume.map import PAGE
 MIN_EXTENTS = 8  # per member: log, metadata, what they need in reserve, and some data
 DEFAULT_EXTENT = 4 << 20
 MOST_EXTENTS = 8192  # in a whole pool, so that its table fits into a commit record
+FIRST_EXTENTS = 2048  # of a new pool at most, so that it can become four times as large
 
 
 def extent_for(total: int) -> int:
-    """The extent size for a pool of `total` bytes: 4 MiB, and more where there would be too many."""
+    """The extent size for a pool of `total` bytes: 4 MiB, and more where there would be too many. Raises PoolError."""
     extent = DEFAULT_EXTENT
-    while total // extent > MOST_EXTENTS and extent < f.MAX_EXTENT:
+    while total // extent > FIRST_EXTENTS and extent < f.MAX_EXTENT:
         extent *= 2
+    if total // extent > MOST_EXTENTS:
+        most = MOST_EXTENTS * f.MAX_EXTENT >> 40
+        raise PoolError(f"a pool has at most {most} TiB in all its members, not {total / 2**40:.1f}; make two of it")
     return extent
 
 
@@ -117,6 +121,8 @@ def open_pool(members: Sequence[Member], *, degraded: bool = False, read_only: b
     pool.spares, pool.known = spares, chain
     try:
         _resume(pool, commit, record, missing, degraded)
+        _agree_with_their_twins(pool)
+        pool.checkpoint()
     except (f.FormatError, BlockError) as error:
         raise PoolError(f"pool {pool.name} can't be opened: {error}") from None
     return pool
@@ -213,7 +219,7 @@ def _same_pool(found: Sequence[Found]) -> None:
 
 
 def _resume(pool: Pool, commit: f.Commit, record: bytes, missing: Sequence[int], degraded: bool) -> None:
-    """From the newest record to a pool that may be read: nobody has seen anything of it before the checkpoint."""
+    """From the newest record to all that there is. Nobody may see anything of it before the next checkpoint."""
     log_is_there(pool, commit)
     for number, member in enumerate(pool.members):
         if member is not None:
@@ -230,7 +236,28 @@ def _resume(pool: Pool, commit: f.Commit, record: bytes, missing: Sequence[int],
         for _grain, slab, slot in disk.map.allocated():
             _mark(pool, f.DATA, row.grain, slab, slot)
     replay(pool, commit, degraded)
-    pool.checkpoint()
+
+
+def _agree_with_their_twins(pool: Pool) -> None:
+    """A crash while a member was enlarged leaves its superblocks with two sizes, or one of them torn: the one that was
+    believed is written over the other."""
+    for member in pool.present().values():
+        try:
+            copies = [member.read(at, f.SUPER_SIZE) for at in (0, f.SUPER_SIZE)]
+            good = next(number for number, copy in enumerate(copies) if _is_superblock(copy))
+            if not _is_superblock(copies[1 - good]) or f.unpack_superblock(copies[1]) != f.unpack_superblock(copies[0]):
+                member.write((1 - good) * f.SUPER_SIZE, copies[good])
+                pool.events.append(f"a superblock of member {member.name} was not as its twin, and is written anew")
+        except (MemberError, StopIteration):
+            continue  # one that can't be read or written is called out when that matters
+
+
+def _is_superblock(copy: bytes) -> bool:
+    try:
+        f.unpack_superblock(copy)
+    except f.FormatError:
+        return False
+    return True
 
 
 def _mark(pool: Pool, use: int, grain: int, number: int, slot: int) -> None:

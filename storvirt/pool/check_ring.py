@@ -30,6 +30,10 @@ def check_superblocks(one: Survey, ledger: Ledger) -> None:
             ledger.found(
                 "superblock", f"{one.name}: superblock {number + 1} of 2, at {at}: {copy}", one.member, at, good
             )
+        elif copy == one.super_._replace(size=copy.size) != one.super_:
+            ledger.note(
+                f"{one.name}: its superblocks say two sizes: it was being enlarged; the next opening mends that"
+            )
         elif copy != one.super_:
             ledger.found(
                 "superblock", f"{one.name}: its superblocks differ: the one at {at} says member {copy.number} of pool "

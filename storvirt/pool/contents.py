@@ -28,6 +28,8 @@ def contents(pool: Pool, wanted: Mapping[int, Slab], since: int = 0) -> Iterator
                 page = _page(pool, disk, pointer)
                 if page is not None:
                     yield wanted[pointer.slab], pointer.slot, page
+        if all(slab.use == f.META for slab in wanted.values()):
+            continue
         for grain, slab, _slot in disk.map.allocated():
             entry = disk.map.entry(grain) if slab in wanted else None  # looked up again: it may have moved
             if entry is None or entry[2] < since:

@@ -1,7 +1,7 @@
 """Emptying slabs: what they hold is written anew elsewhere, then they are given up; and whether there is room for it.
 
 Knows: what a slab may hold, that nothing of it may be filled meanwhile. Refuses to know: why they are emptied
-(evacuate.py, rebalance.py), when there is time for a step.
+(evacuate.py, widen.py), when there is time for a step.
 
 It is the pool's one primitive with another reason: a grain is written to a new slot, then its pointer is switched. So
 it may stop anywhere, and nothing is owed: what was moved is moved, what was not is where it was.
@@ -10,19 +10,20 @@ it may stop anywhere, and nothing is owed: what was moved is moved, what was not
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from storvirt.pool import format as f
 from storvirt.pool import mirrors, room
+from storvirt.pool.job import SLABS_AT_ONCE, SLOTS_A_STEP, is_on, slabs_on
 from storvirt.pool.space import NoSpace, Space, layout_of
+from storvirt.raid.layout import BY_NUMBER
 
 if TYPE_CHECKING:
     from storvirt.pool.pool import Pool
     from storvirt.pool.slab import Slab
 
-SLOTS_A_STEP = 32
-SLABS_AT_ONCE = 64  # the map is walked once for each such group
+SPARED = 2  # extents more than have to be free on each member before something is moved to it
 
 
 def empty(pool: Pool, slabs: Collection[Slab]) -> Iterator[tuple[int, int]]:
@@ -63,6 +64,18 @@ def group_of(pool: Pool, slabs: list[Slab]) -> list[Slab]:
     return slabs[: max(1, min(SLABS_AT_ONCE, spare // 4))]
 
 
+def homes_for(slab: Slab, leaving: int, space: Space, rows: Sequence[f.MemberRow], reserve: int) -> list[int]:
+    """Members that can take the leaving one's column of a slab, which stays as wide as it is; the one with most room
+    first. None where it is better cut anew: with little in it; where it says for all slabs of a level who stands with
+    whom (nested), or who has the parity (dedicated). reserve: extents that stay free on each member."""
+    level = BY_NUMBER.get(slab.profile)
+    if slab.use != f.DATA or level is None or level.nested or level.dedicated or slab.used * 2 < slab.slots:
+        return []
+    able = [n for n, row in enumerate(rows) if row.state == f.IN and n not in space.leaving and n != leaving]
+    homes = [n for n in able if space.free(n) > reserve + SPARED and not is_on(slab, n)]
+    return sorted(homes, key=lambda n: -space.free(n))
+
+
 def fits_without(pool: Pool, leaving: int) -> bool:
     """Whether all that is in slabs of which a member has a column has room on the others: the slabs are cut on paper.
     It is the end that counts, and a slab more: each that was emptied has given its extents back before the next one."""
@@ -71,17 +84,23 @@ def fits_without(pool: Pool, leaving: int) -> bool:
     space = Space(rows, pool.extent)
     space.leaving = set(pool.space.leaving)
     moved: Counter[tuple[int, int]] = Counter()
-    stays: Counter[int] = Counter()
+    uses: Counter[int] = Counter()
+    leaves = slabs_on(pool, leaving)
     for slab in pool.engine.all_slabs():
-        kind = slab.profile, slab.grain
-        if all(place[0] != leaving for place in slab.places):
-            space.claim(slab.places)
-            stays[slab.use] += 1
+        if slab.use == f.DATA or slab not in leaves:
+            space.claim(place for place in slab.places if place[0] != leaving)
+        if slab not in leaves:
+            uses[slab.use] += 1
             if slab.use == f.DATA and slab.tolerance >= 0:
-                moved[kind] -= slab.free_slots
-        elif slab.use == f.DATA:
-            moved[kind] += slab.used
-    reserve = room.kept_free(rows, pool.extent, pool.copies, stays[f.META], stays[f.LOG]) + 2
+                moved[slab.profile, slab.grain] -= slab.free_slots
+    reserve = room.kept_free(rows, pool.extent, pool.copies, uses[f.META], uses[f.LOG]) + SPARED
+    for slab in [slab for slab in leaves if slab.use == f.DATA]:
+        if homes := homes_for(slab, leaving, space, rows, reserve):
+            space.take(homes[0])
+            moved[slab.profile, slab.grain] -= slab.free_slots
+        else:
+            space.release(place for place in slab.places if place[0] != leaving)
+            moved[slab.profile, slab.grain] += slab.used
     cut: list[f.SlabRow] = []
     for (profile, grain), slots in moved.items():
         left = slots

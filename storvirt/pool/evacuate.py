@@ -4,7 +4,8 @@ Knows: what a member holds, what the pool must keep without it, how far the job 
 emptied (emptying.py), when there is time for a step, files.
 
 The record that begins it calls the member one that is leaving, so whoever opens the pool goes on with it (or calls it
-off): nothing new is put there, and slabs that have a column there are emptied group by group. The member is read and
+off): nothing new is put there. A slab that another member has no column of yet keeps its width: that member takes the
+column, and nothing else of the slab is written. The others are emptied, group by group. The member is read and
 written as before until it holds nothing. One that is out may be taken out as well: then this is a rebuild into the
 room that the others have.
 """
@@ -12,19 +13,19 @@ room that the others have.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 
 from storvirt.block import BlockError
-from storvirt.pool import emptying, mirrors
+from storvirt.pool import emptying, mirrors, room
 from storvirt.pool import format as f
+from storvirt.pool.columns import Moving
+from storvirt.pool.job import SLABS_AT_ONCE, Steps, is_on, slabs_on
 from storvirt.pool.membership import retire, set_successor
-from storvirt.pool.pool import Pool, PoolError, Suspended
-from storvirt.pool.repair import Progress
+from storvirt.pool.pool import Pool, PoolError
 from storvirt.pool.slab import Slab
 from storvirt.raid.layout import BY_NUMBER, LayoutError, choose
 
 
-class Evacuate:
+class Evacuate(Moving):
     """Member `number` is emptied and removed. Raises PoolError if the others can't hold all of it; Suspended."""
 
     def __init__(self, pool: Pool, number: int) -> None:
@@ -35,52 +36,39 @@ class Evacuate:
             if why:
                 raise PoolError(why)
             set_successor(pool, number, f.LEAVING)
-        self.pool = pool
-        self.old = number
-        self.moved = 0  # bytes
+        super().__init__(pool, number)
         pool.space.leaving.add(number)
-        pool.shelf.avoid(self._is_concerned)
-        self._done = 0
-        self._total = sum(slab.used for slab in self._concerned() if slab.use != f.LOG)
-        self._steps = self._run()
-
-    @property
-    def progress(self) -> Progress:
-        return Progress(min(self._done, self._total), self._total)
-
-    def step(self) -> bool:
-        """Some slots more; False when the member is removed. After Suspended it goes on with what is left."""
-        try:
-            return next(self._steps, None) is not None
-        except Suspended:
-            self._steps = self._run()  # an iterator that has raised is at its end
-            raise
-        except BlockError as error:
-            raise PoolError(_no_room(self.pool, self.old) if error.errno == errno.ENOSPC else str(error)) from None
+        pool.shelf.avoid(lambda slab: is_on(slab, number))
+        self._total = sum(slab.used for slab in slabs_on(pool, number) if slab.use != f.LOG)
 
     def cancel(self) -> None:
         """The member stays. What was moved is where it was moved to. Raises Suspended."""
         set_successor(self.pool, self.old, f.NOBODY)
+        self._steps.close()
         self.pool.space.leaving.discard(self.old)
         self.pool.shelf.avoid()
 
-    def _is_concerned(self, slab: Slab) -> bool:
-        return any(place[0] == self.old for place in slab.places)
+    def _ended_by(self, error: Exception) -> str:
+        full = isinstance(error, BlockError) and error.errno == errno.ENOSPC
+        return _no_room(self.pool, self.old) if full else str(error)
 
-    def _concerned(self) -> list[Slab]:
-        return [slab for slab in self.pool.engine.all_slabs() if self._is_concerned(slab)]
-
-    def _run(self) -> Iterator[bool]:
+    def _homes_for(self, slab: Slab) -> list[int]:
         pool = self.pool
-        while slabs := self._concerned():
+        return emptying.homes_for(slab, self.old, pool.space, pool.rows, room.reserve(pool))
+
+    def _run(self) -> Steps:
+        pool = self.pool
+        while slabs := slabs_on(pool, self.old):
+            movable = [slab for slab in slabs if self._homes_for(slab)][:SLABS_AT_ONCE]
+            if movable and (yield from self._move(movable)):
+                continue
             group = emptying.group_of(pool, slabs)
             for slots, size in emptying.empty(pool, group):
-                self._done, self.moved = self._done + slots, self.moved + size
-                yield True
-            if not set(group) - set(self._concerned()):
+                self._dealt(size, slots)
+                yield
+            if not set(group) - set(slabs_on(pool, self.old)):
                 raise PoolError(f"what member {pool.member_name(self.old)} holds can't be moved; scrub the pool first")
-        for _ in mirrors.strengthen(pool):
-            yield True
+        yield from mirrors.strengthen(pool)
         name = pool.member_name(self.old)
         retire(pool, self.old, f.NOBODY)
         pool.shelf.avoid()

@@ -1,7 +1,7 @@
 """The library's door: a pool on files, without any daemon.
 
-Knows: which member files, who closes them. Refuses to know: how a pool works (storvirt.pool.pool), system calls
-(storvirt.backing).
+Knows: which member files, who closes them. Refuses to know: how a pool works (storvirt.pool.pool), members that come
+and go (upkeep.py), system calls (storvirt.backing).
 
 A pool has one opener at a time: the files are locked, and the second opener is told who has them. Everything raises
 PoolError, MemberError or BlockError (the latter two are OSErrors), or Suspended: the host has no space; make room and
@@ -23,6 +23,7 @@ from storvirt.pool.assemble import format_pool, open_pool
 from storvirt.pool.growth import grow_volume
 from storvirt.pool.pool import Pool as Core
 from storvirt.pool.pool import PoolError
+from storvirt.pool.upkeep import Upkeep
 from storvirt.volume.volume import Volume
 
 Paths = Sequence[str | PathLike[str]]
@@ -82,11 +83,19 @@ class OpenVolume(Lun):
             raise self._error(errno.ESHUTDOWN, f"{call}: pool {self._pool.name} is closed")
 
 
-class Pool:
-    """An open pool. `with Pool.create([...], size=1 << 30) as pool:` closes it at the end, with a checkpoint."""
+class Pool(Upkeep):
+    """An open pool. `with Pool.create([...], size=1 << 30) as pool:` closes it at the end, with a checkpoint.
+
+    with Pool.open(["a.img", "b.img", "c.img"]) as pool:
+        pool.add("d.img")
+        job = pool.rebalance()
+        while job.step():  # a little at a time: volumes may be read and written in between
+            print(job.progress)
+        pool.remove("a.img").run()
+    """
 
     def __init__(self, core: Core, read_only: bool = False) -> None:
-        self.core = core
+        super().__init__(core)
         self.read_only = read_only
 
     @classmethod

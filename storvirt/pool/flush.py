@@ -28,6 +28,7 @@ def begin(pool: Pool) -> Flush:
     before. Raises Suspended, BlockError."""
     with pool.here():
         pool.engine.commit()
+        pool.agree()
     return Flush(pool.engine.sequence, pool.written, pool.present())
 
 

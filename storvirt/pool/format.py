@@ -17,8 +17,9 @@ that is unknown allows reading only, an *incompatible* one that is unknown is re
 
 Commit record: magic `VFCOMMIT`, u32 length, u32 crc (of the length, with this field 0), u64 number, 32 bytes SHA-256
 of the parent record, u64 number of the newest record known to be durable on all members that are in, u64 sequence, u32
-next volume, then members, slabs, volumes and the log's segments as tables, each a u32 count and its rows. A member's
-row is followed by its hint, a path of up to 1024 bytes.
+next volume, u32 flags (bits that may be ignored: who does not know them keeps them, or writes 0), then members, slabs,
+volumes and the log's segments as tables, each a u32 count and its rows. A member's row is followed by its hint, a path
+of up to 1024 bytes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ RING_PLACES = 16
 RING_PLACE_SIZE = 256 << 10
 EXTENTS_AT = 8 << 20
 SECTOR = 512
-MIN_EXTENT, MAX_EXTENT = 1 << 20, 1 << 30
+MIN_EXTENT, MAX_EXTENT = 1 << 20, 2 << 30
 MAX_MEMBERS = 64
 
 # Feature bits known here: none yet.
@@ -139,6 +140,11 @@ def hint_for(name: str) -> str:
     return name if len(name.encode("utf-8", "surrogateescape")) <= LONGEST_HINT else ""
 
 
+# Flags of a commit record
+# These say what is going on: whoever opens the pool goes on with it.
+REBALANCING = 1  # what there is is being spread over all members
+SCRUBBING = 2
+
 # What a slab is for
 DATA, META, LOG = 1, 2, 3
 # RAID profiles: numbers of storvirt/raid/layout.py, which has all of them (64 + n: raid1 with n copies). Programs that
@@ -207,9 +213,10 @@ class Commit(NamedTuple):
     slabs: tuple[SlabRow, ...]
     volumes: tuple[VolumeRow, ...]
     segments: tuple[SegmentRow, ...]  # of the log, oldest first
+    flags: int = 0
 
 
-_COMMIT = struct.Struct("<8sIIQ32sQQI4x")
+_COMMIT = struct.Struct("<8sIIQ32sQQII")
 COMMIT_HEAD = _COMMIT.size  # enough to tell how long a record is
 _MEMBER = struct.Struct("<16sBBHQQ")  # id, state, successor + 1, bytes of the hint that follows, size, since
 _SLAB = struct.Struct("<IBBBBI")
@@ -242,7 +249,7 @@ def pack_commit(commit: Commit) -> bytes:
 
     def packed(crc: int) -> bytes:
         head = (COMMIT_MAGIC, length, crc, commit.number, commit.parent, commit.durable, commit.sequence)
-        return _COMMIT.pack(*head, commit.next_volume) + body
+        return _COMMIT.pack(*head, commit.next_volume, commit.flags) + body
 
     return packed(crc32c(0, packed(0)))
 
@@ -301,7 +308,7 @@ def unpack_commit(data: bytes) -> Commit:
     if not length or length > len(data):
         raise FormatError("no commit record begins here")
     data = data[:length]
-    _magic, _length, crc, number, parent, durable, sequence, next_volume = _COMMIT.unpack_from(data)
+    _magic, _length, crc, number, parent, durable, sequence, next_volume, flags = _COMMIT.unpack_from(data)
     if crc32c(0, data[:12] + bytes(4) + data[16:]) != crc:
         raise FormatError(f"commit record {number} is torn (its checksum does not fit)")
     reader = _Reader(data, _COMMIT.size)
@@ -310,7 +317,7 @@ def unpack_commit(data: bytes) -> Commit:
     volumes = tuple(_unpack_volume(reader) for _ in range(reader.count(RING_PLACE_SIZE)))
     rows = (reader.take(_SEGMENT) for _ in range(reader.count(RING_PLACE_SIZE)))
     segments = tuple(SegmentRow(*row) for row in rows)  # type: ignore[arg-type]
-    return Commit(number, parent, durable, sequence, next_volume, members, slabs, volumes, segments)
+    return Commit(number, parent, durable, sequence, next_volume, members, slabs, volumes, segments, flags)
 
 
 def _unpack_member(reader: _Reader) -> MemberRow:

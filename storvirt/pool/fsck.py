@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from storvirt.backing.member import Member
 from storvirt.pool import format as f
-from storvirt.pool import heads
+from storvirt.pool import heads, states
 from storvirt.pool.check_grains import GrainCheck
 from storvirt.pool.check_log import LogCheck
 from storvirt.pool.check_map import MapCheck
@@ -119,11 +119,26 @@ def _whole(half: heads.Half, ledger: Ledger, data: bool, tell: Tell | None) -> N
     if half.problem:
         ledger.found("tables", f"commit record {half.number} can't be true: {half.problem}")
         return
+    _under_way(half, ledger)
     ledger.repair = mend and all(one.kind in heads.BELONGS for one in half.verdicts)
     check_chain(half, ledger)
     for one in half.places.values():
         check_ring(one, half, ledger)
     _content(View(half), ledger, data, tell)
+
+
+def _under_way(half: heads.Half, ledger: Ledger) -> None:
+    """What was going on when the pool was open last."""
+    for number, row in enumerate(half.commit.members):
+        condition = states.condition(row)
+        if condition in (states.LEAVING, states.REPLACED, states.ENDED):
+            one = half.places.get(number)
+            name = one.name if one is not None else row.hint or f"member number {number}"
+            ledger.note(states.said(name, condition))
+    if half.commit.flags & f.REBALANCING:
+        ledger.note("what there is is being spread over all members: the next opening goes on with that")
+    if half.commit.flags & f.SCRUBBING:
+        ledger.note("a scrub was cut short: the next opening begins it again")
 
 
 def _content(view: View, ledger: Ledger, data: bool, tell: Tell | None) -> None:

@@ -122,7 +122,8 @@ def _hint(one: Survey, commit: f.Commit) -> str:
 def _judge(one: Survey, commit: f.Commit, taken: dict[int, Survey]) -> Verdict:
     super_, row = _super(one), _row(one, commit)
     if row is None:
-        return Verdict(one, FORMER, f"{one.name} is no member of pool {super_.name} any more: it was replaced")
+        why = f"{one.name} is no member of pool {super_.name} any more: it was replaced or removed"
+        return Verdict(one, FORMER, why)
     if row.state == f.IN and one.newest < commit.durable and row.since <= commit.durable:
         return Verdict(
             one, OLD,

@@ -14,6 +14,7 @@ from typing import Any
 
 from storvirt.backing.member import Member
 from storvirt.pool import format as f
+from storvirt.pool import states
 from storvirt.pool.pool import Pool, PoolError
 from storvirt.pool.reader import Disk
 from storvirt.pool.slab import Slab
@@ -33,7 +34,6 @@ from storvirt.raid.kernels import crc32c
 from storvirt.raid.layout import BY_NUMBER, Layout
 
 Members = Sequence[Member | None]
-_STATES = {f.IN: "in", f.OUT: "out", f.SPARE: "spare", f.REMOVED: "removed"}
 _IN_SEGMENT, _PENDING, _ZEROED = 0, 1, 2  # logindex.pxd
 
 
@@ -90,7 +90,8 @@ def _member(pool: Pool, number: int, held: Members, runs: bool) -> dict[str, Any
     return {
         "number": number,
         "name": member.name if member is not None else row.hint,
-        "state": _STATES.get(row.state, "unknown"),
+        "state": states.state(row),
+        "condition": states.condition(row, runs and number in pool.joining),
         "there": member is not None,
         "since": row.since,
         "generation": generation,
@@ -128,7 +129,7 @@ def _logged(pool: Pool, disk: Disk, block: int, held: Members) -> dict[str, Any]
 def _place(pool: Pool, held: Members, member: int, offset: int) -> dict[str, Any]:
     one = held[member]
     name = one.name if one is not None else pool.rows[member].hint
-    return {"member": member, "name": name, "state": _STATES.get(pool.rows[member].state, "unknown"), "offset": offset}
+    return {"member": member, "name": name, "state": states.state(pool.rows[member]), "offset": offset}
 
 
 def _raw(pool: Pool, slab: Slab, held: Members) -> Slab:

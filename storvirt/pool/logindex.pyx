@@ -12,7 +12,7 @@ cdef inline uint64_t _home(uint64_t key, uint32_t shift) noexcept nogil:
 
 
 cdef class LogIndex:
-    """Open addressing, at most half full, deletion by shifting back: a lookup ends at the first empty slot."""
+    """Open addressing, at most three quarters full, deletion by shifting back: a lookup ends at the first empty slot."""
 
     def __cinit__(self):
         cdef uint32_t bits = 10
@@ -56,7 +56,7 @@ cdef class LogIndex:
     cdef logged_t *put(self, uint64_t key) except NULL:
         """The slot of `key`, a new one if need be. Valid until the next put() or drop()."""
         cdef uint64_t i
-        if 2 * (self.count + 1) > self.mask:
+        if 4 * (self.count + 1) > 3 * self.mask:
             self._grow()
         i = _home(key, self.shift)
         while self.slots[i].key != 0:

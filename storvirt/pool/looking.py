@@ -1,4 +1,5 @@
-"""Looking into a pool's files: opened for reading, locked as readers are, and nothing of them changes.
+"""Looking into a pool: files, devices and exports, opened for reading and locked as readers are where locks are, and
+nothing of them changes.
 
 Knows: which file is which member. Refuses to know: what is looked for (fsck.py, inspection.py).
 
@@ -11,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from storvirt.backing.file import FileMember
 from storvirt.backing.files import close_all
 from storvirt.backing.member import Member, PythonMember
 from storvirt.backing.overlay import Overlay
+from storvirt.backing.places import open_any
 from storvirt.pool.assemble import open_pool
 
 
@@ -27,7 +28,7 @@ class Looked:
         files: list[Member] = []
         try:
             for path in paths:
-                files.append(FileMember.open(path, True))
+                files.append(open_any(path, True))
             above = [PythonMember(Overlay(file), file.name) for file in files]
             self.pool = open_pool(above, degraded=True, read_only=True)
         except BaseException:

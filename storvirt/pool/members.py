@@ -5,6 +5,11 @@ members before a loss counts. Refuses to know: slabs, log and maps (pool.py fill
 
 Everything here may be called again after Suspended: a record that only some members have is written to the others, with
 the same bytes, before there is another one; a member is out only when all others have the record that says so.
+
+Who asked for a record that came to Suspended goes on as if it had not asked, and the record is there all the same,
+perhaps on some members: it is *called off*. The next one says so, and comes before anything is durable or space is used
+that was given up with it. A record is for those that it calls in: a member whose loss was too much has not the one that
+was to call it out, lacks perhaps the one before, too, and counts again with the next one.
 """
 
 from __future__ import annotations
@@ -42,7 +47,10 @@ class Members:
         self.apart = False
         self.awaited = False  # somebody waits for a checkpoint
         self.settle: Callable[[], None] = lambda: None
-        self._unfinished: bytes | None = None  # record `number`, while some member may lack it
+        self.written = commit.durable  # the newest record that every member had which is in, or a later one
+        self._unfinished: bytes | None = None  # record `number`, while one that it is for may lack it
+        self._told = self._called_in()  # whom it is for
+        self._called_off = 0  # the newest record that was
 
     def commit_value(self) -> f.Commit:
         """What the next commit record says."""
@@ -60,6 +68,9 @@ class Members:
         """The members that are in, by number."""
         pairs = enumerate(zip(self.rows, self.members, strict=True))
         return {number: member for number, (row, member) in pairs if row.state == f.IN and member is not None}
+
+    def _called_in(self) -> frozenset[int]:
+        return frozenset(number for number, row in enumerate(self.rows) if row.state == f.IN)
 
     def member_name(self, number: int) -> str:
         member = self.members[number]
@@ -87,7 +98,7 @@ class Members:
             raise Suspended(
                 f"pool {self.name} waits: it can't do without {names} ({why}); it goes on when that is mended"
             )
-        before = {number: self.rows[number] for number in reasons}
+        before, durable = {number: self.rows[number] for number in reasons}, (self.durable, self.written)
         self.known.update(self._hashes)
         for number, row in before.items():
             self.rows[number] = self._called_out(number, row)
@@ -96,11 +107,15 @@ class Members:
         except BaseException:
             for number, row in before.items():
                 self.rows[number] = row
+            self.durable, self.written = durable  # of them, too
             raise
         for number, why in reasons.items():
-            self.events.append(f"member {self.member_name(number)} is out: {why}")
-            self.members[number] = None
-            self.member_lost(number)
+            self._gone(number, why)
+
+    def _gone(self, number: int, why: str) -> None:
+        self.events.append(f"member {self.member_name(number)} is out: {why}")
+        self.members[number] = None
+        self.member_lost(number)
 
     def _called_out(self, number: int, row: f.MemberRow) -> f.MemberRow:
         """One whose fsync failed is never believed again, whoever opens the pool."""
@@ -114,8 +129,15 @@ class Members:
     def write_commit(self) -> None:
         """A new commit record on every member that is in; durable with the next sync. Raises Suspended, PoolError."""
         self._finish_commit()
-        if self.number + 1 - self.durable > NOT_DURABLE:
-            self.sync_members()
+        if self._overdue():
+            self._sync()
+        if self._overdue():
+            # Some member took no record for that long. The newest one, which all others have, does not call it in.
+            for number in self.present().keys() - self._told:
+                self.rows[number] = self.rows[number]._replace(state=f.OUT, since=self.number)
+                self._gone(number, "it took none of the newest commit records")
+            self.written = self.number
+            self._sync()
         try:
             record = f.pack_commit(self.commit_value())
         except f.FormatError as error:
@@ -124,33 +146,55 @@ class Members:
         self.parent = f.commit_hash(record)
         self._hashes = {n: digest for n, digest in self._hashes.items() if n >= self.durable}
         self._hashes[self.number] = self.parent
-        self._unfinished = record
-        self._finish_commit()
+        self._unfinished, self._told = record, self._called_in()
+        try:
+            self._finish_commit()
+        except BaseException:
+            self._called_off = self.number
+            raise
+
+    def _overdue(self) -> bool:
+        return self.number + 1 - self.durable > NOT_DURABLE
 
     def adopt_commit(self, record: bytes) -> None:
         """The record that the pool was opened with may be on some members only: now it is durable on all."""
-        self._unfinished = record
+        self._unfinished, self._told = record, self._called_in()
         self._finish_commit()
         self.sync_members()
 
+    def agree(self) -> None:
+        """The newest record says what is so, which is not durable yet. Raises Suspended, PoolError."""
+        if self._called_off == self.number:
+            self.write_commit()
+
+    def make_sure(self) -> None:
+        """No record that was called off is believed after a crash, so what it leads to may be used for something else.
+        Raises Suspended."""
+        if self._called_off > self.durable:
+            self.sync_members()
+
     def _finish_commit(self) -> None:
-        """The newest record is on every member that is in."""
-        record = self._unfinished
+        """The newest record is on every member that it is for."""
+        record, own = self._unfinished, self.number
         if record is None:
             return
         failed = {}
         for number, member in self.present().items():
             try:
-                member.write(f.RING_AT + self.number % f.RING_PLACES * f.RING_PLACE_SIZE, record)
+                if number in self._told:
+                    member.write(f.RING_AT + own % f.RING_PLACES * f.RING_PLACE_SIZE, record)
             except MemberError as error:
                 if error.errno in NO_SPACE and not member.ended:
                     raise Suspended(f"pool {self.name} waits: {error}; make room and it goes on") from None
                 failed[number] = str(error)
         self._unfinished = None
+        if not failed and self.present().keys() <= self._told:
+            self.written = own
         try:
             self.lose_all(failed)
         except BaseException:
-            self._unfinished = self._unfinished or record
+            if self.number == own:  # else there is a newer one, and those who failed this one are not told of it
+                self._unfinished = record
             raise
 
     # --- durable
@@ -166,16 +210,15 @@ class Members:
         """Whether what is written now should be made durable before more records are."""
         return self.number + 1 - self.durable > CROWDED
 
-    @property
-    def written(self) -> int:
-        """The newest commit record that every member has."""
-        return self.number if self._unfinished is None else self.number - 1
-
     def sync_members(self) -> None:
         """Everything written so far is durable afterwards on every member that is still in. Raises Suspended.
 
         Never beside other fsyncs: an error is told to one of two callers only, and the other one would believe.
         """
+        self.agree()
+        self._sync()
+
+    def _sync(self) -> None:
         self.settle()
         while True:
             number, failed = self.written, {}

@@ -14,7 +14,7 @@ one group of members then, if they can: a loss that the groups survive leaves on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from storvirt.pool import format as f
@@ -67,7 +67,7 @@ def is_thin(pool: Pool, slab: Slab) -> bool:
     return slab.use != f.DATA and slab.width < possible(pool)
 
 
-def strengthen(pool: Pool) -> Iterator[None]:
+def strengthen(pool: Pool) -> Generator[None, None, None]:
     """Empty what is thin, a little with each step; at the end a checkpoint has released it. Raises Suspended, and
     BlockError where there is no room for it."""
     thin = {slab.number for slab in pool.engine.all_slabs() if is_thin(pool, slab)}
@@ -83,7 +83,7 @@ def strengthen(pool: Pool) -> Iterator[None]:
     pool.checkpoint()
 
 
-def empty_log(pool: Pool, segments: set[int] | None = None) -> Iterator[None]:
+def empty_log(pool: Pool, segments: set[int] | None = None) -> Generator[None, None, None]:
     """What these segments (None: all) hold moves to grains, and nothing is added to them: the next checkpoint releases
     them. Raises Suspended, BlockError."""
     pool.engine.commit()

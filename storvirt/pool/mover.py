@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Bytes of the oldest segment that are moved for each byte that is logged. More than 1, because moving is logged, too,
 # and because segments wait for a checkpoint when they are empty; little more, because one request waits for its share.
 PACE = 1.5
-SLICE = 16  # blocks that are looked at in one go
+SLICE = 64  # blocks that are looked at in one go: so many reads at once, where a disk has to be asked
 
 _Key = tuple[int, int]
 _NONE: _Key = (0, 0)
@@ -37,8 +37,9 @@ class Mover:
 
     @property
     def emptied(self) -> int:
-        """Segments that wait for a checkpoint."""
-        return len(self._emptied & set(map(_key, self._pool.segments)))
+        """Segments that wait for a checkpoint: the first ones, because the oldest is always moved first."""
+        rows = self._pool.segments
+        return next((number for number, row in enumerate(rows) if _key(row) not in self._emptied), len(rows))
 
     def behind(self, limit: int) -> bool:
         """Whether there is content in more than `limit` segments."""
@@ -66,16 +67,15 @@ class Mover:
         end = min(self._at + blocks, engine.logged_in(oldest.slab))
         while self._at < end:
             upto = min(self._at + SLICE, end)
-            for number, grain in engine.live_in(oldest.slab, self._at, upto):
-                engine.destage(engine.disks[number], grain)
+            engine.destage_all(engine.live_in(oldest.slab, self._at, upto))
             self._owed = max(0.0, self._owed - (upto - self._at))
             self._at = upto
         if self._at >= engine.logged_in(oldest.slab):
+            self._emptied &= set(map(_key, self._pool.segments))
             self._emptied.add(_key(oldest))
 
     def _oldest(self) -> f.SegmentRow | None:
         """The first segment that is closed and not read over yet."""
-        self._emptied &= set(map(_key, self._pool.segments))
         return next((row for row in self._pool.segments if row.end and _key(row) not in self._emptied), None)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import Any
 
-from storvirt.backing.errors import NO_SPACE
+from storvirt.backing.errors import NO_SPACE, reason
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
@@ -42,6 +42,7 @@ class Pool(Members):
         super().__init__(super_, members, commit, parent)
         self.checkpointed = commit.sequence
         self.next_volume = commit.next_volume
+        self.flags = commit.flags
         self.volume_rows = {row.volume: row for row in commit.volumes}
         self.segments = list(commit.segments)
         self.space = Space(self.rows, self.extent)
@@ -83,6 +84,7 @@ class Pool(Members):
                 data = slab.column_bytes(pointer.slot, copy)
                 if data is not None and crc32c(0, data) == pointer.crc:
                     return data
+            self.cannot_read(slab)
         raise BlockError(
             errno.EIO, f"a page of the map (slab {pointer.slab}, slot {pointer.slot}) is lost on all its copies"
         )
@@ -129,8 +131,14 @@ class Pool(Members):
 
     def _recorded(self, row: f.SlabRow) -> Slab:
         """The slab is in use when every member has the record of it: nothing may lie where no record leads."""
-        if self.crowded:
-            self.pause("many of its records are not durable yet")
+        try:
+            if self.crowded:
+                self.pause("many of its records are not durable yet")
+            with self.here():
+                self.make_sure()
+        except BaseException:
+            self.space.release(row.columns)
+            raise
         slab = self._add_slab(row)
         try:
             self.write_commit()
@@ -143,6 +151,8 @@ class Pool(Members):
         """The log goes on in a new segment; the one before ends where it is. Raises Suspended, BlockError."""
         if len(self.segments) > room.most_segments(self) + 1:
             self.pause("its log is full")
+        with self.here():
+            self.make_sure()  # before the segment is in the table: a record that has it has its slab, too
         row = mirrors.cut(self, f.LOG)
         if self.segments and not self.segments[-1].end:
             # Some member may have the record of this end from now on: nothing may follow there, whatever happens.
@@ -160,11 +170,19 @@ class Pool(Members):
         """Some columns could not be written: their members are out when this returns. Raises Suspended."""
         ended = any(member.ended for member in self.present().values())
         if number in NO_SPACE and not ended:
-            raise Suspended(f"pool {self.name} waits: its members' file system is full; make room and it goes on")
+            why = reason(number).replace("its file system", "its members' file system")
+            raise Suspended(f"pool {self.name} waits: {why}; make room and it goes on")
         why = f"a write failed ({errno.errorcode.get(number, number)})"
         lost = [place[0] for column, place in enumerate(slab.places) if columns >> column & 1]
         members = {number: self.members[number] for number in lost}
         self.lose_all({number: (member and member.check()) or why for number, member in members.items()})
+
+    def cannot_read(self, slab: Slab) -> None:
+        """Something can't be read, whichever way: before that is called damage, members that are gone are out. Raises
+        Suspended where the pool can't do without them: then all of it is there when they are."""
+        members = {number: self.members[number] for number, _extent in slab.places}
+        gone = {number: why for number, member in members.items() if member is not None and (why := member.check())}
+        self.lose_all(gone)
 
     def counted(self, what: str, slab: Slab, column: int, slot: int) -> None:
         """Damage of a member was found: how much, and where in it the newest was, in bytes."""
@@ -211,6 +229,7 @@ class Pool(Members):
             tuple(self._slab_rows.values()),
             tuple(self.volume_rows.values()),
             tuple(self.segments),
+            self.flags,
         )
 
     def flush(self) -> None:

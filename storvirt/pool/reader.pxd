@@ -43,6 +43,9 @@ cdef class Reader:
     cdef int _buffers(self, Disk disk) except -1
     cdef int _read(self, Disk disk, uint64_t offset, uint64_t length, uint8_t *to, bint wait) except -1
     cdef int _read_blocks(self, Disk disk, uint64_t block, uint64_t count, uint8_t *to, bint wait) except -1
+    cdef uint32_t _together(self, Disk disk, uint64_t grain, uint64_t most) except? 0
+    cdef bint _outside_log(self, Disk disk, uint64_t grain) noexcept
+    cdef uint32_t _read_grains(self, Disk disk, uint64_t grain, uint32_t count, uint8_t *to, bint wait) except? 0
     cdef int _read_logged(self, Disk disk, const logged_t *where, uint8_t *to, bint wait) except -1
     cdef int _read_grain(self, Disk disk, uint64_t grain, uint32_t first, uint32_t count, uint8_t *to,
                          bint wait) except -1

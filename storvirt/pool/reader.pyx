@@ -4,11 +4,13 @@ Knows: the tables (volumes, slabs, the log's index), checksums, reconstruction.
 Refuses to know: writing (engine.pyx), where slabs come from (pool.py), request rules (lun.py).
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EIO
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from storvirt.backing.together cimport TOGETHER_BYTES, TOGETHER_SLOTS, together_job
 from storvirt.pool.logindex cimport IN_SEGMENT, PENDING, ZEROED, LogIndex, block_key, logged_t
 from storvirt.pool.slab cimport Changes, Slab
 from storvirt.raid.kernels cimport crc32c
@@ -111,11 +113,10 @@ cdef class Reader:
 
     def read(self, Disk disk, uint64_t offset, uint64_t length):
         """Bytes of a volume. Raises BlockError."""
-        cdef bytearray out = bytearray(length)
-        cdef uint8_t *to = out
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, length)
         if length:
-            self._read(disk, offset, length, to, True)
-        return bytes(out)
+            self._read(disk, offset, length, <uint8_t *>PyBytes_AS_STRING(out), True)
+        return out
 
     def slot_content(self, Disk disk, uint64_t grain):
         """(slab, slot, bytes) of a grain as it lies in its slot, verified, without the log; None for a hole.
@@ -156,10 +157,19 @@ cdef class Reader:
         return 0
 
     cdef int _read_blocks(self, Disk disk, uint64_t block, uint64_t count, uint8_t *to, bint wait) except -1:
-        cdef uint64_t run
+        cdef uint64_t run, grains, alone = 0
         cdef logged_t *where
         cdef int cold
         while count:
+            if block >= alone and block % disk.blocks == 0 and count >= 2 * disk.blocks:
+                grains = self._together(disk, block // disk.blocks, count // disk.blocks)
+                alone = block + grains * disk.blocks
+                if grains > 1:
+                    run = self._read_grains(disk, block // disk.blocks, <uint32_t>grains, to, wait) * disk.blocks
+                    block += run
+                    count -= run
+                    to += run * BLOCK_BYTES
+                    continue
             where = self.index.find(block_key(disk.number, block)) if self.index.count else NULL
             if where != NULL:
                 run = 1
@@ -173,6 +183,44 @@ cdef class Reader:
             count -= run
             to += run * BLOCK_BYTES
         return 0
+
+    cdef uint32_t _together(self, Disk disk, uint64_t grain, uint64_t most) except? 0:
+        """How many grains from here lie in slots that follow each other, none of their blocks in the log."""
+        cdef entry_t *entry
+        cdef uint32_t slab = 0, slot = 0, count = 0
+        most = min(most, min(<uint64_t>TOGETHER_SLOTS, <uint64_t>TOGETHER_BYTES // disk.grain))
+        while count < most:
+            entry = disk.map.find(grain + count)
+            if entry == NULL or entry.slab == 0:
+                break
+            if count == 0:
+                slab, slot = entry.slab, entry.slot
+            elif entry.slab != slab or entry.slot != slot + count:
+                break
+            if self.index.count and not self._outside_log(disk, grain + count):
+                break
+            count += 1
+        return count
+
+    cdef bint _outside_log(self, Disk disk, uint64_t grain) noexcept:
+        cdef uint64_t block = grain * disk.blocks
+        return (self.index.find(block_key(disk.number, block)) == NULL
+                and self._run(disk, block, disk.blocks) == disk.blocks)
+
+    cdef uint32_t _read_grains(self, Disk disk, uint64_t grain, uint32_t count, uint8_t *to, bint wait) except? 0:
+        """Reads what _together() found; how many grains, from the first, are as they should be."""
+        cdef together_job job
+        cdef entry_t *entry
+        cdef uint32_t i, slot = 0
+        cdef Slab slab
+        job.count, job.to, job.sum = count, to, crc32c
+        for i in range(count):
+            entry = disk.map.find(grain + i)
+            if i == 0:
+                slab, slot = <Slab>self.slabs[entry.slab], entry.slot
+            job.seeds[i] = grain_seed(disk.number, grain + i, entry.birth)
+            memcpy(job.sums + i * disk.blocks, entry_crcs(entry), 4 * disk.blocks)
+        return slab.read_slots(slot, wait, &job)
 
     cdef int _read_logged(self, Disk disk, const logged_t *where, uint8_t *to, bint wait) except -1:
         cdef Slab segment
@@ -194,6 +242,7 @@ cdef class Reader:
                 if copy:
                     self.counts["degraded-reads"] += 1
                 return 0
+        self.host.cannot_read(segment)
         self.counts["unhealed"] += 1
         raise BlockError(EIO, f"a block in the log of volume {disk.row.name} is damaged on all its copies")
 
@@ -266,6 +315,7 @@ cdef class Reader:
             offset = (first + i) * BLOCK_BYTES
             wrong = self._block(slab, slot, offset, seed, crcs[i], to)
             if wrong is None:
+                self.host.cannot_read(slab)
                 self.counts["unhealed"] += 1
                 self.host.counted("unhealed", slab, -1, slot)
                 raise BlockError(EIO, f"block {grain * disk.blocks + first + i} of volume {disk.row.name} is damaged and "

@@ -93,3 +93,15 @@ def parse(record: bytes) -> tuple[list[Entry], int] | None:
             return None
         entries.append(Entry(kind, volume, where, arg, block_crc, crcs))
     return (entries, at) if at + payload * BLOCK <= len(record) else None
+
+
+def is_log(data: bytes, pool: bytes, segment: int, first: int) -> bool:
+    """Whether this is nothing but whole records, one behind the other. first: number of the first one's first entry."""
+    at = 0
+    while at < len(data):
+        length = claimed_length(data[at : at + HEAD.size], pool, segment, first)
+        parsed = parse(data[at : at + length]) if length else None
+        if parsed is None:
+            return False
+        at, first = at + length, first + len(parsed[0])
+    return True

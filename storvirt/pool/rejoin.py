@@ -16,21 +16,18 @@ has records from after it was called out has another history, and is refused; on
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
-from storvirt.backing.errors import MemberError, reason
+from storvirt.backing.errors import reason
 from storvirt.backing.member import Member
-from storvirt.block import BlockError
 from storvirt.pool import format as f
 from storvirt.pool import mirrors
 from storvirt.pool.assemble import look
 from storvirt.pool.contents import contents
-from storvirt.pool.pool import Pool, PoolError, Suspended
-from storvirt.pool.repair import SLOTS_A_STEP, Progress
+from storvirt.pool.job import Job, Steps, slabs_on
+from storvirt.pool.pool import Pool, PoolError
 from storvirt.pool.slab import Slab
 
 
-class Rejoin:
+class Rejoin(Job):
     """member: opened; it says itself which one it is. since: entries born before are on it; 0: nothing is believed.
 
     Raises PoolError with one sentence, and then the member is not touched. When a step raises it, the member is out as
@@ -38,51 +35,37 @@ class Rejoin:
     """
 
     def __init__(self, pool: Pool, member: Member) -> None:
-        self.pool = pool
+        super().__init__(pool)
         self.member = member
         self.new, self.since = _may_come_back(pool, member)
-        self.moved = 0  # bytes
-        self._done = 0
         self._begun: set[Slab] = set()
         self._total = self._count()
         pool.joining.add(self.new)
-        self._steps = self._run()
 
-    @property
-    def progress(self) -> Progress:
-        return Progress(min(self._done, self._total), self._total)
+    def _once_more(self) -> None:
+        self._give_up()
+        self._done = 0
 
-    def step(self) -> bool:
-        """Some slots more; False when it is in. After Suspended it begins again."""
-        try:
-            return next(self._steps, None) is not None
-        except Suspended:
-            self._give_up()
-            self._steps, self._done = self._run(), 0
-            raise
-        except (BlockError, MemberError, PoolError) as error:
-            self.cancel()
-            raise PoolError(str(error)) from None
+    def _ended_by(self, error: Exception) -> str:
+        self.cancel()
+        return str(error)
 
     def cancel(self) -> None:
-        """It stays out."""
+        """It stays out, if it is not in yet."""
         self._steps.close()
         self._give_up()
-        self.pool.joining.discard(self.new)
-        self.member.close()
+        if self.pool.rows[self.new].state != f.IN:
+            self.pool.joining.discard(self.new)
+            self.member.close()
 
     def _give_up(self) -> None:
         for slab in self._begun:
             slab.abandon_rebuild()
         self._begun.clear()
 
-    def _concerned(self) -> list[Slab]:
-        """Slabs with a column on it."""
-        return [slab for slab in self.pool.engine.all_slabs() if any(place[0] == self.new for place in slab.places)]
-
     def _count(self) -> int:
         """Slots that it may lack."""
-        numbers = {slab.number for slab in self._concerned()}
+        numbers = {slab.number for slab in slabs_on(self.pool, self.new)}
         total = 0
         for disk in self.pool.engine.disks.values():
             total += sum(page.slab in numbers and page.birth >= self.since for page in disk.map.pages())
@@ -91,27 +74,28 @@ class Rejoin:
                 total += entry is not None and entry[2] >= self.since
         return total
 
-    def _run(self) -> Generator[bool, None, None]:
+    def _run(self) -> Steps:
         if self.new not in self.pool.joining:  # it was called in, and then the host had no room
             if self.pool.rows[self.new].state != f.IN:
                 raise PoolError(f"member {self.member.name} is out again")
             self.pool.sync_members()
+            yield from self._strengthen()
             return
-        segments = {slab.number for slab in self._concerned() if slab.use == f.LOG}
+        segments = {slab.number for slab in slabs_on(self.pool, self.new) if slab.use == f.LOG}
         if segments:  # not brought up to date, but given up
-            for _ in mirrors.empty_log(self.pool, segments):
-                yield True
+            yield from mirrors.empty_log(self.pool, segments)
             self.pool.checkpoint()
         while True:
             # A slab that was cut meanwhile may have a column on it, too: there were too few members without it.
-            while group := [slab for slab in self._concerned() if slab not in self._begun]:
+            while group := [slab for slab in slabs_on(self.pool, self.new) if slab not in self._begun]:
                 yield from self._fill(group)
             self.pool.checkpoint()
-            if set(self._concerned()) <= self._begun:
+            if set(slabs_on(self.pool, self.new)) <= self._begun:
                 break
         self._finish()
+        yield from self._strengthen()  # what was written while it was away has a copy less
 
-    def _fill(self, group: list[Slab]) -> Generator[bool, None, None]:
+    def _fill(self, group: list[Slab]) -> Steps:
         pool = self.pool
         for slab in group:
             column, place = next((i, place) for i, place in enumerate(slab.places) if place[0] == self.new)
@@ -121,15 +105,13 @@ class Rejoin:
             slab.write_target(slot, content)
             if slab.target_error:
                 raise PoolError(f"{self.member.name} can't be written ({reason(slab.target_error)})")
-            self._done += 1
-            self.moved += len(content)
-            if self._done % SLOTS_A_STEP == 0:
-                yield True
+            if self._dealt(len(content)):
+                yield
 
     def _finish(self) -> None:
         """The map that is durable leads to no slot that was freed, and so not copied, meanwhile."""
         pool, number = self.pool, self.new
-        there = [slab for slab in self._concerned() if slab in self._begun]
+        there = [slab for slab in slabs_on(pool, number) if slab in self._begun]
         failed = next((slab.target_error for slab in there if slab.target_error), 0)
         if failed:
             raise PoolError(f"{self.member.name} can't be written ({reason(failed)})")

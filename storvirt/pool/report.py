@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from storvirt.pool import format as f
+from storvirt.pool import states
 from storvirt.raid.layout import BY_NUMBER
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 def status(pool: Pool) -> dict[str, Any]:
     """Members, volumes, space in bytes, the log, counters."""
-    states = {f.IN: "in", f.OUT: "out", f.SPARE: "spare", f.REMOVED: "removed"}
     return {
         "name": pool.name,
         "commit": pool.number,
@@ -22,7 +22,8 @@ def status(pool: Pool) -> dict[str, Any]:
             {
                 "number": number,
                 "name": pool.member_name(number),
-                "state": "writing only" if number in pool.joining else states[row.state],
+                "state": states.state(row, number in pool.joining),
+                "condition": states.condition(row, number in pool.joining),
                 "leaving": row.successor == f.LEAVING and row.state != f.REMOVED,
                 "size": row.size,
                 "free": pool.space.free(number) * pool.extent,

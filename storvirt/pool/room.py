@@ -30,11 +30,18 @@ if TYPE_CHECKING:
 # open the pool after a kill: 8 segments 160 MB, 0.06 s; 16: 191 MB, 0.14 s; 32: 230 MB, 0.22 s.
 LOG_SEGMENTS = 32
 FEW_SEGMENTS = 8  # of a pool that has not 32 times as many extents on each member
+LONGEST_LOG = 512 << 20  # bytes, where extents are large: all of it is read again after a kill, half a GiB in a second
+# Bytes that the log of a large pool may have while there is room, an eighth of what is free: the longer it is, the more
+# blocks of a grain are moved in one. Of 4 KiB writes at random over 8 GiB that is 1.1 blocks with 128 MiB, and 2 with
+# this; it costs 16 MiB of memory, and two seconds after a kill.
+LENT_LOG = 1 << 30
+SHARE = 8
 # Pages of the map that may wait for a checkpoint: 15 us for each, in one step, for which requests wait.
-DIRTY_LEAVES = 512
+DIRTY_LEAVES = 1024
 # Slots that may wait for a checkpoint to be used again: 128 MiB of the default grains. Space that was in use lately is
 # in the page cache, fresh space is not: on tmpfs here, rewriting a volume in order went from 0.5 to 2.2 GB/s by it.
 FREED_SLOTS = 4096
+FREED_FOR_LEAF = 16  # more of them for each page that a checkpoint has to write: it costs as much as that many slots
 SLACK = 16  # slots of a kind that only grains which were there before may take
 AT_ONCE = 4  # blocks of the log that one step of the background work looks at: requests wait for it
 # Extents of data for which a slab of pages is kept: the densest map (grains of 4 KiB) needs a page of 16 KiB for
@@ -45,15 +52,20 @@ DATA_FOR_PAGES = 100
 def log_limit(pool: Pool) -> int:
     """Segments of the log before the oldest is moved to grains: a small pool has a small log.
 
-    What data must leave free for it is a twentieth of a large pool.
+    What data must leave free for it is a twentieth of a pool at most. A large pool lends it more.
     """
-    return _log_limit(pool.rows, pool.extent)
+    few = _log_limit(pool.rows, pool.extent)
+    if few < FEW_SEGMENTS:
+        return few
+    free = sum(pool.space.free(number) for number, row in enumerate(pool.rows) if row.state == f.IN)
+    return max(few, min(LENT_LOG // pool.extent, (free // pool.copies + len(pool.segments)) // SHARE))
 
 
 def _log_limit(rows: Sequence[f.MemberRow], extent: int) -> int:
     smallest = min((row.size for row in rows if row.state == f.IN), default=0)
     extents = (smallest - f.EXTENTS_AT) // extent
-    return max(1, min(FEW_SEGMENTS, extents // 8), min(LOG_SEGMENTS, extents // 32))
+    wanted = max(min(FEW_SEGMENTS, extents // 8), min(LOG_SEGMENTS, extents // 32))
+    return max(1, min(wanted, LONGEST_LOG // extent))
 
 
 def most_segments(pool: Pool) -> int:
@@ -141,7 +153,8 @@ def _work(pool: Pool) -> bool:
 def _checkpoint_due(pool: Pool, limit: int) -> bool:
     """Whether enough waits for it: segments, so many that there is room for as many until it is done; pages; slots."""
     dirty = sum(disk.map.dirty_leaves for disk in pool.engine.disks.values())
-    return pool.mover.emptied > limit // 8 or dirty > DIRTY_LEAVES or len(pool.engine.freed) > FREED_SLOTS
+    slots = FREED_SLOTS + FREED_FOR_LEAF * dirty
+    return pool.mover.emptied > limit // 8 or dirty > DIRTY_LEAVES or len(pool.engine.freed) > slots
 
 
 def full(pool: Pool) -> BlockError:

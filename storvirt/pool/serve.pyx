@@ -259,6 +259,9 @@ cdef class Served:
     def _again(self, Session session, int kind, int flags, cookie, offset, length, payload):
         output = session.output
         try:
+            if kind == CMD_READ:
+                output.data(cookie, offset, self.engine.read(self.disk, offset, length))
+                return
             if kind == CMD_WRITE:
                 self.engine.write(self.disk, offset, payload)
             else:

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from storvirt.backing.member cimport Member
+from storvirt.backing.together cimport together_job
 from storvirt.raid.stripe cimport stripe_t
 
 cdef enum:
@@ -34,12 +35,15 @@ cdef class Slab:
     cdef void give(self, uint32_t slot) noexcept
     cdef bint mark(self, uint32_t slot) except -1
     cdef uint64_t write(self, uint32_t slot, const uint8_t *grain, uint8_t *scratch) noexcept
+    cdef void write_targets(self, uint32_t slot, uint32_t count, const uint8_t *data) noexcept
     cdef int _write_column(self, uint32_t slot, int column, const uint8_t *data) noexcept
     cdef int _shape(self, profile) except -1
     cdef void _failed_with(self, int error) noexcept
     cdef int append(self, int copy, uint32_t at, const uint8_t *data, uint32_t length) noexcept
     # wait False: EAGAIN instead of waiting for a device.
     cdef int read(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to, bint wait) noexcept
+    # job: count, to, sum, seeds and sums are filled in.
+    cdef uint32_t read_slots(self, uint32_t slot, bint wait, together_job *job) noexcept
     cdef int read_column(self, uint32_t slot, int column, uint32_t offset, uint32_t length, uint8_t *to,
                          bint wait) noexcept
     cdef bint fetch(self, uint32_t slot, uint32_t offset, uint32_t length) noexcept

@@ -11,7 +11,10 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memset
 
-from storvirt.backing.member cimport Member
+from storvirt.backing.member cimport Member, iovec
+from storvirt.backing.together cimport (
+    RWF_NOWAIT, TOGETHER_SLOTS, read_together, together_job, together_pieces, together_verified,
+)
 from storvirt.raid.field cimport gf_add
 from storvirt.raid.stripe cimport (
     STRIPE_MOST, stripe_group, stripe_sources, stripe_spare, stripe_split, stripe_t,
@@ -221,9 +224,18 @@ cdef class Slab:
         cdef bytearray scratch = bytearray((1 + self.stripe.m) * self.column)
         cdef const uint8_t *columns[STRIPE_MOST]
         stripe_split(&self.stripe, &content[0], scratch, columns)
-        self.target_error = (self._target.write_at(columns[self.rebuilding], self.column,
-                                                   self._target_offset + <uint64_t>slot * self.column)
-                             or self.target_error)
+        self.write_targets(slot, 1, columns[self.rebuilding])
+
+    cdef void write_targets(self, uint32_t slot, uint32_t count, const uint8_t *data) noexcept:
+        """The same column of slots that follow each other, as it is to be; see `target_error`."""
+        cdef Member target = self._target
+        cdef uint64_t at = self._target_offset + <uint64_t>slot * self.column
+        cdef int error
+        with nogil:
+            error = target.write_at(data, <size_t>count * self.column, at)
+            if count > 1:
+                target.start_at(<size_t>count * self.column, at)    # so that little is left to an fsync
+        self.target_error = error or self.target_error
 
     def differing(self, uint32_t slot, const uint8_t[::1] content not None):
         """A bit for each column that is there and does not hold what it should, by the slot's whole content."""
@@ -377,6 +389,32 @@ cdef class Slab:
             length -= piece
             to += piece
         return 0
+
+    cdef uint32_t read_slots(self, uint32_t slot, bint wait, together_job *job) noexcept:
+        """Of job.count slots that follow each other (so their columns lie side by side): how many grains, from the first,
+        are in place and as the job says."""
+        cdef iovec pieces[2 * TOGETHER_SLOTS]
+        cdef Member member
+        cdef int i, n, columns = (self.grain + self.column - 1) // self.column
+        cdef uint64_t at, size = <uint64_t>job.count * self.column
+        cdef bint files = True
+        job.grain, job.column = self.grain, self.column
+        for i in range(columns):
+            if self.missing >> i & 1:
+                return 0
+            member = <Member>self._members[i]
+            at = self._offsets[i] + <uint64_t>slot * self.column
+            job.columns[i].file, job.columns[i].at = member.descriptor(), at
+            job.columns[i].flags = 0 if wait or not member.fetches else RWF_NOWAIT
+            files &= job.columns[i].file >= 0 and not member.refuses(size, at, False)
+        if files:
+            return read_together(job)
+        for i in range(columns):
+            n = together_pieces(pieces, job.to + i * self.column, job.count, self.grain,
+                                min(self.column, self.grain - i * self.column), self.column)
+            if (<Member>self._members[i]).read_pieces_at(pieces, n, size, job.columns[i].at, wait):
+                return 0
+        return together_verified(job, 0, job.count)
 
     cdef int read_without(self, uint32_t slot, uint32_t offset, uint32_t length, uint8_t *to, uint8_t *scratch,
                           uint64_t without) noexcept:

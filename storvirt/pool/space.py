@@ -148,8 +148,10 @@ class Space:
 
 
 def _keeper(parity: Counter[int], several: Sequence[int], takers: Sequence[int]) -> int:
-    """The member that keeps the parity of a dedicated level: of those that are in (or that have to do) the one that has
-    most of it; at first the one with most room. Raises NoSpace if it is full: another one would not be dedicated."""
+    """The member that keeps the parity of a dedicated level, in the whole pool: slabs are shared by all volumes of
+    a level and grain, and one disk of parity is what raid4 is to md. Of those that are in (or that have to do) the one
+    that has most of it; at first the one with most room. Raises NoSpace if it is full: another one would not be
+    dedicated."""
     there = {n: count for n, count in parity.items() if n in takers or n in several}
     if not there:
         return several[0]

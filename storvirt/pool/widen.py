@@ -6,104 +6,88 @@ Knows: what more members change for slabs that there are. Refuses to know: how a
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
-from storvirt.pool import emptying, mirrors
+from storvirt.pool import emptying
 from storvirt.pool import format as f
 from storvirt.pool.assemble import MOST_EXTENTS
+from storvirt.pool.job import Job, Steps, is_on
 from storvirt.pool.membership import add_member
-from storvirt.pool.pool import Pool, PoolError, Suspended
-from storvirt.pool.repair import Progress
+from storvirt.pool.pool import Pool, PoolError
 from storvirt.pool.slab import Slab
 from storvirt.raid.layout import BY_NUMBER, LayoutError, choose
 
 UNEVEN = 0.05  # of a member's size: what it may hold more than another before something is moved
 
 
-class Add:
+class Add(Job):
     """An empty member more; its number is `new`. New slabs use it at once; the job is only to give log and map the
-    copies that the pool had too few members for. Raises PoolError, MemberError; Suspended, and then it is no member."""
+    copies that the pool had too few members for. It stays when the job is called off. Raises PoolError, MemberError;
+    Suspended, and then it is no member."""
 
     def __init__(self, pool: Pool, member: Member, ident: bytes) -> None:
+        super().__init__(pool)
         _few_enough(pool, member.size)
-        self.pool = pool
         self.new = add_member(pool, member, ident)
-        self.moved = 0
         pool.engine.forget_current_slabs()
         pool.events.append(f"member {member.name} is added")
-        self._steps = mirrors.strengthen(pool)
 
-    @property
-    def progress(self) -> Progress:
-        return Progress(0, 0)
-
-    def step(self) -> bool:
-        try:
-            return next(self._steps, self) is not self
-        except Suspended:
-            self._steps = mirrors.strengthen(self.pool)
-            raise
-        except BlockError as error:
-            self.pool.events.append(f"pages and log stay with fewer copies: {error}")
-            return False
-
-    def cancel(self) -> None:
-        """The member stays."""
+    def _run(self) -> Steps:
+        return self._strengthen()
 
 
-class Rebalance:
-    """Move data so that slabs are as wide as the members allow, and members are filled alike. Dropped at any time it
-    leaves what was moved where it is. Raises PoolError, where there is nothing to do."""
+class Rebalance(Job):
+    """Move data so that slabs are as wide as the members allow, and members are filled alike. The commit record says
+    that this is going on, so whoever opens the pool does what is left of it. Called off, it leaves what was moved where
+    it is. Raises PoolError, where there is nothing to do; Suspended."""
+
+    flag = f.REBALANCING
 
     def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-        self.moved = 0  # bytes
+        super().__init__(pool)
         self._slabs = set(candidates(pool))
         if not self._slabs:
+            self._said(False)
             raise PoolError(f"pool {pool.name} is balanced")
+        self._said(True)
         self._avoids = self._slabs.__contains__
         pool.shelf.avoid(self._avoids, if_possible=True)
-        self._done = 0
         self._total = sum(slab.used for slab in self._slabs)
-        self._steps = self._run()
-
-    @property
-    def progress(self) -> Progress:
-        return Progress(min(self._done, self._total), self._total)
 
     def step(self) -> bool:
-        """Some slots more; False when all were moved. After Suspended it goes on with what is left."""
-        full = f"pool {self.pool.name} has no room to move more; what was moved stays where it is"
-        try:
-            if self._slabs and self.pool.shelf.avoids is not self._avoids:
-                raise PoolError(full)
-            return next(self._steps, None) is not None
-        except Suspended:
-            self._steps = self._run()
-            raise
-        except BlockError as error:
-            self.cancel()
-            raise PoolError(full if error.errno == errno.ENOSPC else str(error)) from None
-        except PoolError:
-            self.cancel()
-            raise
+        if self._slabs and self.pool.shelf.avoids is not self._avoids:
+            raise PoolError(self._ended_by(BlockError(errno.ENOSPC, "guests need what was to be emptied")))
+        return super().step()
 
     def cancel(self) -> None:
+        self._said(False)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._steps.close()
         self._slabs.clear()
         self.pool.shelf.avoid()
 
-    def _run(self) -> Iterator[bool]:
+    def _ended_by(self, error: Exception) -> str:
+        self._leave()
+        if isinstance(error, BlockError) and error.errno == errno.ENOSPC:
+            error = PoolError(f"pool {self.pool.name} has no room to move more; what was moved stays where it is")
+        return super()._ended_by(error)
+
+    def _run(self) -> Steps:
         pool = self.pool
         while self._slabs:
             there = sorted(self._slabs & set(pool.engine.all_slabs()), key=lambda slab: slab.number)
             group = emptying.group_of(pool, there)
             for slots, size in emptying.empty(pool, group) if group else ():
-                self._done, self.moved = self._done + slots, self.moved + size
-                yield True
+                self._dealt(size, slots)
+                yield
             self._slabs.difference_update(group or self._slabs)
         pool.shelf.avoid()
+        yield from self._strengthen()
+        self._said(False)
 
 
 def candidates(pool: Pool) -> list[Slab]:
@@ -123,17 +107,13 @@ def candidates(pool: Pool) -> list[Slab]:
         least, most = by_fill[0], by_fill[-1]
         if taken[most] / extents[most] - taken[least] / max(extents[least], 1) <= max(UNEVEN, 2 / extents[most]):
             break
-        better = next((one for one in left if _is_on(one, most) and not _is_on(one, least)), None)
+        better = next((one for one in left if is_on(one, most) and not is_on(one, least)), None)
         if better is None:
             break
         left.remove(better)
         found.append(better)
         _recut(better, taken, extents)
     return found
-
-
-def _is_on(slab: Slab, number: int) -> bool:
-    return any(place[0] == number for place in slab.places)
 
 
 def _recut(slab: Slab, taken: dict[int, int], extents: dict[int, int]) -> None:
