@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from daemons import carriers
 from daemons.channel import Failure
+from daemons.lab import storage_order
 from daemons.lab.actions import Action
 from daemons.lab.actions import actions as difference
 from daemons.process import alive
@@ -28,6 +30,16 @@ _STATUS_TIMEOUT = 1.0
 _USERS = frozenset({"vmd"})
 # What is kept of a node's own answer.
 _TOLD = ("ports", "hosts", "pool", "waiting", "volumes", "luns", "task", "problems", "machines")
+
+
+def _in_turn(children: list[Child]) -> list[list[Child]]:
+    """Who ends when: users, then pools above other pools, then all others."""
+    pools = {child.name: child.desired.config for child in children if child.desired.kind == "stord"}
+    *upper, _ = [set(tier) for tier in storage_order.tiers(pools)] or [set[str]()]
+    users = {child.name for child in children if child.desired.kind in _USERS}
+    early = set[str]().union(users, *upper)
+    others = {child.name for child in children} - early
+    return [[child for child in children if child.name in names] for names in (users, *upper, others) if names]
 
 
 def actions(before: Mapping[str, Desired], after: Mapping[str, Desired]) -> list[Action]:
@@ -82,7 +94,7 @@ class Fabric:
                 then()
 
         for process in strays:
-            self._ground.launcher.watch(process, lambda process=process: ended(process))  # type: ignore[misc]
+            self._ground.launcher.watch(process, partial(ended, process))
 
     def _start_missing(self) -> None:
         if self._ending:
@@ -146,7 +158,7 @@ class Fabric:
                 done(problems, refused)
 
         for node, want in after.items():
-            self.children[node].become(want, lambda problem, node=node: settled(node, problem))  # type: ignore[misc]
+            self.children[node].become(want, partial(settled, node))
 
     def _take_back(self, before: Mapping[str, Desired], after: Mapping[str, Desired]) -> None:
         mine = {node: want for node, want in before.items() if self.desired.get(node) is after[node]}
@@ -163,15 +175,21 @@ class Fabric:
         """End all children, whatever else is under way; `done()` when none is left."""
         self._ending = True
         children, self.children, self.desired = [*self.children.values(), *self._leaving], {}, {}
-        users = [child for child in children if child.desired.kind in _USERS]
-        others = [child for child in children if child.desired.kind not in _USERS]
-        self._stop(users, progress, lambda: self._stop(others, progress, done))
+        self._stop(children, progress, done)
 
     def _stop(self, children: list[Child], progress: Progress, done: Callable[[], None]) -> None:
-        left = {child.name for child in children}
+        """Who uses what others serve ends first; all of them are leaving from now on."""
         self._leaving += [child for child in children if child not in self._leaving]
-        if not left:
+        self._stop_in_turn(_in_turn(children), progress, done)
+
+    def _stop_in_turn(self, groups: list[list[Child]], progress: Progress, done: Callable[[], None]) -> None:
+        if groups:
+            self._stop_group(groups[0], progress, lambda: self._stop_in_turn(groups[1:], progress, done))
+        else:
             done()
+
+    def _stop_group(self, children: list[Child], progress: Progress, done: Callable[[], None]) -> None:
+        left = {child.name for child in children}
 
         def stopped(child: Child) -> None:
             left.discard(child.name)
@@ -182,7 +200,7 @@ class Fabric:
                 done()
 
         for child in children:
-            child.stop(lambda child=child: stopped(child))  # type: ignore[misc]
+            child.stop(partial(stopped, child))
 
     def let_go(self) -> None:
         """Forget the children; they live on."""
@@ -222,13 +240,8 @@ class Fabric:
             answered(name, {})
 
         for child in children:
-            child.ask(
-                "status",
-                {},
-                lambda value, name=child.name: answered(name, value),  # type: ignore[misc]
-                lambda failure, name=child.name: silent(name, failure),  # type: ignore[misc]
-                _STATUS_TIMEOUT,
-            )
+            name = child.name
+            child.ask("status", {}, partial(answered, name), partial(silent, name), _STATUS_TIMEOUT)
         if not children:
             done(rows)
 

@@ -121,17 +121,19 @@ class Fabricd:
         begun += self.fabric.apply(plan.nodes, reply.event, begun_all)
 
     def change(self, args: dict[str, Any], reply: Reply) -> None:
-        """`{switches: {name: wish}, dry_run}` -> `{changes, waiting}`; a wish is that of `changes`; all or nothing."""
+        """`{switches: {name: wish}, pools: {name: wish}, dry_run}` -> `{changes, waiting}`; all or nothing. A wish is
+        that of `changes` and of `pool_changes`."""
         if self._busy:
             raise UserError(BUSY)
         if self._changing:
             self._later.append((args, reply))
             return
-        configs, made = wanted(self.fabric.desired, args.get("switches"))
+        configs, made = wanted(self.fabric.desired, args.get("switches"), args.get("pools"))
         switches = {name: want.config for name, want in self.fabric.desired.items() if want.kind == "switchd"}
-        if configs:
+        others = {name: config for name, config in configs.items() if name in switches}
+        if others:
             lab = self._store.lab()
-            check_loops(lab.get("file", ""), {**switches, **configs}, {**switches, **filed(lab)})
+            check_loops(lab.get("file", ""), {**switches, **others}, {**switches, **filed(lab)})
         if args.get("dry_run") or not made:
             reply.done({"changes": made, "waiting": {}, "dry_run": bool(args.get("dry_run"))})
             return

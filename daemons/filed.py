@@ -1,45 +1,64 @@
-"""What the lab file said of the switches that were changed since; so that `status` can tell, and `up` takes it back.
+"""What the lab file said of switches and pools that were changed since; so that `status` tells, and `up` takes it back.
 
 Knows: where that is remembered (beside the lab's name, in the state store), how to say the difference. Refuses to know:
-how a change is made (`changes`), processes.
+how a change is made (`changes`, `pool_changes`), processes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
-from daemons.changes import changed, differences
+from daemons import changes, pool_changes
 from daemons.errors import UserError
 from daemons.lab.mistake import did_you_mean, listed, quoted
 from daemons.state import Desired, StateStore
 
-KEY = "filed"
 Desires = Mapping[str, Desired]
 
 
+class _Kind(NamedTuple):
+    """word: for people; key: where it is remembered; how a wish and a difference are worked out."""
+
+    word: str
+    key: str
+    changed: Callable[[str, dict[str, Any], object], dict[str, Any]]
+    differences: Callable[[str, dict[str, Any], dict[str, Any]], Iterable[dict[str, Any]]]
+
+
+_KINDS: Final = {
+    "switchd": _Kind("switch", "filed", changes.changed, changes.differences),
+    "stord": _Kind("pool", "filed_pools", pool_changes.changed, pool_changes.differences),
+}
+
+
 class Filed:
-    """The configurations by the file, of switches that have another one now."""
+    """The configurations by the file, of switches and pools that have another one now."""
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
 
     def note(self, desired: Desires, configs: Mapping[str, Any]) -> None:
-        """Before a change: what these switches are now is what the file says, where nothing is noted yet."""
+        """Before a change: what these are now is what the file says, where nothing is noted yet."""
         lab = self._store.lab()
-        known = filed(lab)
-        new = {node: desired[node].config for node in configs if node not in known}
-        if new:
-            self._store.set_lab({**lab, KEY: json.dumps({**known, **new})})
+        notes = {}
+        for kind, (_, key, _, _) in _KINDS.items():
+            known = _noted(lab, key)
+            mine = [node for node in configs if desired[node].kind == kind and node not in known]
+            if mine:
+                notes[key] = json.dumps({**known, **{node: desired[node].config for node in mine}})
+        if notes:
+            self._store.set_lab({**lab, **notes})
 
     def changed(self, desired: Desires) -> list[dict[str, Any]]:
-        """How the switches differ from what the file says."""
-        known = filed(self._store.lab())
+        """How switches and pools differ from what the file says."""
+        lab = self._store.lab()
         return [
             row
-            for node, config in known.items()
-            if node in desired
+            for kind, (_, key, _, differences) in _KINDS.items()
+            for node, config in _noted(lab, key).items()
+            if node in desired and desired[node].kind == kind
             for row in differences(node, config, desired[node].config)
         ]
 
@@ -49,31 +68,40 @@ class Filed:
         return [
             row
             for node in dict.fromkeys(node for node, _, _ in mine)
-            if node in plan
-            for row in differences(node, desired[node].config, plan[node].config)
+            if node in plan and plan[node].kind == desired[node].kind
+            for row in _KINDS[plan[node].kind].differences(node, desired[node].config, plan[node].config)
             if (row["node"], row["port"], row["what"]) in mine
         ]
 
 
 def filed(lab: Mapping[str, str]) -> dict[str, Any]:
     """Switch -> its configuration by the file, from what the store says of the lab."""
-    value: dict[str, Any] = json.loads(lab.get(KEY, "{}"))
+    return _noted(lab, _KINDS["switchd"].key)
+
+
+def _noted(lab: Mapping[str, str], key: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(lab.get(key, "{}"))
     return value
 
 
-def wanted(desired: Desires, wishes: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(the new configurations by switch, all differences), for `{switch: wish}`. Raises UserError."""
-    if not isinstance(wishes, dict) or not wishes:
-        raise UserError("change needs 'switches': {name: what is to change}; see ARCHITECTURE.md")
-    switches = {node: want.config for node, want in desired.items() if want.kind == "switchd"}
-    configs, made = {}, []
-    for node, wish in wishes.items():
-        if node not in switches:
-            fix = did_you_mean(node, switches, f"there are {listed(switches)}" if switches else "the lab has none")
-            raise UserError(f"there is no switch {quoted(node)}; {fix}")
-        after = changed(node, switches[node], wish)
-        rows = list(differences(node, switches[node], after))
-        if rows:
-            configs[node] = after
-            made += rows
+def wanted(desired: Desires, switches: object, pools: object = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(the new configurations by node, all differences), for `{switch: wish}` and `{pool: wish}`. Raises UserError."""
+    given = [(kind, wishes) for kind, wishes in (("switchd", switches), ("stord", pools)) if wishes is not None]
+    if not given or not all(isinstance(wishes, dict) and wishes for _, wishes in given):
+        raise UserError("change needs 'switches' or 'pools': {name: what is to change}; see ARCHITECTURE.md")
+    configs: dict[str, Any] = {}
+    made: list[dict[str, Any]] = []
+    for kind, wishes in given:
+        assert isinstance(wishes, dict)
+        word, _, changed, differences = _KINDS[kind]
+        there = {node: want.config for node, want in desired.items() if want.kind == kind}
+        for node, wish in wishes.items():
+            if node not in there:
+                fix = did_you_mean(node, there, f"there are {listed(there)}" if there else "the lab has none")
+                raise UserError(f"there is no {word} {quoted(node)}; {fix}")
+            after = changed(node, there[node], wish)
+            rows = list(differences(node, there[node], after))
+            if rows:
+                configs[node] = after
+                made += rows
     return configs, made

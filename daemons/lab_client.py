@@ -92,6 +92,11 @@ class Lab:
 
     # --- changes
 
+    def set_pool(self, pool: str, **settings: int) -> dict[str, Any]:
+        """repair_rate: bytes/s that jobs of a pool may deal with, 0 = no limit. Returns what change() does."""
+        value: dict[str, Any] = self._control.call("change", pools={pool: settings})
+        return value
+
     def change(self, switches: dict[str, dict[str, Any]], dry_run: bool = False) -> dict[str, Any]:
         """Several changes at once, all or nothing: {switch: wish}, with wishes as in daemons.changes.
 

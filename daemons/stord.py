@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from daemons import stord_config, stord_inspect, stord_jobs, stord_report
@@ -16,7 +16,8 @@ from daemons.control import Handler, Reply
 from daemons.daemon import serve
 from daemons.errors import UserError
 from daemons.loop import Loop
-from daemons.stord_config import Config, WantedLun, WantedVolume
+from daemons.stord_away import is_cut_off
+from daemons.stord_config import Config, WantedLun, WantedVolume, Witness
 from daemons.stord_faults import Faults
 from daemons.stord_gate import Gate
 from daemons.stord_keeper import Keeper
@@ -25,6 +26,8 @@ from daemons.stord_member_ops import MemberOps
 from daemons.stord_members import Watch, keep_spares
 from daemons.stord_open import Opened, Unreached, Waits, open_or_create
 from daemons.stord_witness import Teller
+from daemons.worker import Worker
+from storvirt.backing.places import is_elsewhere
 from storvirt.block import BlockError
 from storvirt.nbd.client import Export
 from storvirt.nbd.export import ExportInfo
@@ -59,10 +62,12 @@ class Stord:
         self._served: dict[str, Served] = {}
         self._teller = Teller()
         self._ending = False
-        self._watch: Watch | None = None
+        self.watch: Watch | None = None
         self._member_ops = MemberOps(self._opened)
         self._first: int | None = None  # when the pool was to be opened for the first time
         self._unanswered: list[Reply] = []
+        self._opener: Worker | None = None  # of a pool that waits to be opened
+        self._asking = False  # they are asked for the first time, and nobody is let down if the pool is refused
         self._reaching = False  # it waits for members elsewhere, and not because of what they hold
         loop.call_later(LOOK_SECONDS, self._look)
 
@@ -74,7 +79,10 @@ class Stord:
             raise UserError(f"{self.name} lives in epoch {self.config.epoch} and can't change to {wanted.epoch}")
         self._wanted = wanted
         if self.keeper is None and not self.waiting:
-            self._open(wanted)
+            if any(map(is_elsewhere, wanted.members)):
+                self._ask_for(wanted)
+            else:
+                self._open(wanted)
         self._become(wanted)
         self._unanswered.append(reply)
         self._answer()
@@ -106,8 +114,8 @@ class Stord:
                 self.problems.append(f"volume {volume.name}: {error}")
         self.problems += keep_spares(self.keeper, wanted.spares, wanted.size)
         self.keeper.rate = wanted.repair_rate
-        if self._watch is not None:
-            self._watch.grace = wanted.spare_after
+        if self.watch is not None:
+            self.watch.grace = wanted.spare_after
         there = {row.name for row in self.keeper.pool.volume_rows.values()}
         self.luns.become(self._luns_of(wanted, there), self._export)
         gates, self._gates = self._gates, {}
@@ -122,21 +130,42 @@ class Stord:
     def _open(self, wanted: Config) -> None:
         """Raises UserError. When it returns, the pool is open or `waiting`."""
         began = self.loop.now()
-        try:
-            self._first = began if self._first is None else self._first
-            opened = open_or_create(wanted, self._degraded, not self.waiting or self._reaching, self._patient)
-        except Waits as trouble:
-            self._reaching = isinstance(trouble, Unreached)
-            self._volumes = {row.name: row.size for row in trouble.volumes}
-            self._wait(str(trouble), began)
-            return
-        except UserError as error:
-            if not self.waiting:
-                self.problems = [str(error)]
-                raise
-            self._wait(str(error), began)  # guests wait already: they are not let down
-            return
-        self._begin(wanted, opened)
+        self._take(wanted, self._attempt(wanted)(), began)
+
+    def _ask_for(self, wanted: Config) -> None:
+        """Members elsewhere may take their time: what comes of it is heard when they have answered."""
+        self._asking, self._reaching = True, True
+        self.waiting = f"pool {wanted.pool} waits: the servers of its members are being asked"
+        self.config = wanted
+        self._try_again()
+
+    def _attempt(self, wanted: Config) -> Callable[[], Opened | Waits | UserError]:
+        """What opens the pool when it is called, perhaps in a thread."""
+        self._first = self.loop.now() if self._first is None else self._first
+        degraded, make, patient = self._degraded, not self.waiting or self._reaching, self._patient
+
+        def attempt() -> Opened | Waits | UserError:
+            try:
+                return open_or_create(wanted, degraded, make, patient)
+            except (Waits, UserError) as error:
+                return error
+
+        return attempt
+
+    def _take(self, wanted: Config, answer: Opened | Waits | UserError, began: int) -> None:
+        """Raises UserError."""
+        if isinstance(answer, Opened):
+            self._begin(wanted, answer)
+        elif isinstance(answer, Waits):
+            self._reaching = isinstance(answer, Unreached)
+            if answer.volumes:
+                self._volumes = {row.name: row.size for row in answer.volumes}
+            self._wait(str(answer), began)
+        elif self.waiting and not self._asking:
+            self._wait(str(answer), began)  # guests wait already: they are not let down
+        else:
+            self.problems = [str(answer)]
+            raise answer
 
     def _wait(self, sentence: str, began: int) -> None:
         if sentence != self.waiting:
@@ -146,10 +175,25 @@ class Stord:
         self.loop.call_later(max(RETRY_SECONDS, 4 * took), self._try_again)
 
     def _try_again(self) -> None:
+        """In a thread: servers of members elsewhere may hang, and whoever asks how it is going wants an answer."""
         if self._ending or self.keeper is not None or self.config is None:
             return
-        self._open(self.config)
-        if self.keeper is not None:
+        wanted, began = self.config, self.loop.now()
+        self._opener = self._opener or Worker(self.loop)
+        self._opener.run(self._attempt(wanted), lambda answer: self._tried(wanted, answer, began))
+
+    def _tried(self, wanted: Config, answer: Opened | Waits | UserError, began: int) -> None:
+        try:
+            self._take(wanted, answer, began)
+        except UserError as error:
+            self.config, self.waiting = None, ""
+            unanswered, self._unanswered = self._unanswered, []
+            for reply in unanswered:
+                reply.fail(str(error))
+            return
+        finally:
+            self._asking = False
+        if self.keeper is not None and self.config is not None:
             self._become(self.config)
         self._answer()
 
@@ -161,9 +205,21 @@ class Stord:
         self._say(f"pool {wanted.pool} is {'made' if opened.created else 'open'}, {len(opened.paths)} members")
         self.waiting = ""
         self.keeper = Keeper(self.loop, opened.pool, opened.paths)
-        self._watch = Watch(self.keeper, opened.problems)
+        self.watch = Watch(self.keeper, opened.wrong)
         self.faults = Faults(self.keeper)
-        self._resume_job()
+        self._resume_job(opening=True)
+
+    def _let_go(self, keeper: Keeper) -> None:
+        """As if killed: whoever is connected connects anew, and waits until the pool can be opened."""
+        assert self.config is not None
+        self.config = self.config._replace(witness=Witness(*keeper.pool.witness))
+        self.keeper = self.watch = self.faults = None
+        self.waiting, self._first = keeper.suspended, None
+        self._served, self._gates = {}, {}
+        self._volumes = {row.name: row.size for row in keeper.pool.volume_rows.values()}
+        self.luns.become({}, self._parked)
+        self.luns.become(self._luns_of(self.config, self._volumes), self._parked)
+        keeper.end(lambda: self._wait(self.waiting, self.loop.now()), checkpoint=False)
 
     def _set_volume(self, keeper: Keeper, wanted: WantedVolume) -> None:
         pool = keeper.pool
@@ -199,20 +255,24 @@ class Stord:
         self.loop.call_later(LOOK_SECONDS, self._look)
         self.luns.listen()
         if self.keeper is not None:
+            if self.watch is not None:
+                self.watch.away.see()
             self._resume_job()
             self._teller.look(self.keeper, self.loop.now())
+            if self.keeper.suspended and is_cut_off(self.keeper.pool):
+                self._let_go(self.keeper)
 
-    def _resume_job(self) -> None:
-        """A rebuild that was cut short goes on. One that failed waits for somebody to mend what is wrong."""
+    def _resume_job(self, opening: bool = False) -> None:
+        """A job that was cut short goes on. One that failed waits for somebody to mend what is wrong."""
         keeper = self.keeper
         assert keeper is not None
         if keeper.task is None or keeper.task.state in ("done", "cancelled"):
-            task = stord_jobs.resume(keeper)
+            task = stord_jobs.resume(keeper, opening)
             if task is not None:
                 keeper.task = task
                 self._say(f"{task.kind} {task.what} goes on")
-        if self._watch is not None and (keeper.task is None or keeper.task.state != "running"):
-            begun = self._watch.look(self.loop.now())
+        if self.watch is not None and (keeper.task is None or keeper.task.state != "running"):
+            begun = self.watch.look(self.loop.now())
             if begun is not None:
                 keeper.task = begun
                 self._say(f"{begun.kind} {begun.what} begins by itself")
@@ -247,13 +307,6 @@ class Stord:
         except (PoolError, BlockError, Suspended) as error:
             raise UserError(str(error)) from None
         reply.done()
-
-    def replace(self, args: dict[str, Any], reply: Reply) -> None:
-        """`{member, path}`: begin to move what the member holds to a new file; `status` tells how far it is."""
-        keeper = self._opened()
-        member, path = str(args.get("member", "")), str(args.get("path", ""))
-        keeper.task = stord_jobs.begin_replace(keeper, member, path)
-        reply.done(keeper.task.row())
 
     def scrub(self, args: dict[str, Any], reply: Reply) -> None:
         """Begin to read everything and mend what is bad; `status` tells how far it is."""
@@ -291,7 +344,7 @@ class Stord:
     def handlers(self) -> dict[str, Handler]:
         """The control operations."""
         operations = (
-            "configure", "status", "flush", "checkpoint", "replace", "scrub", "inspect", "fault", "witness", "open",
+            "configure", "status", "flush", "checkpoint", "scrub", "inspect", "fault", "witness", "open",
             "stop",
         )  # fmt: skip
         return {name: getattr(self, name) for name in operations} | self._member_ops.handlers
@@ -308,6 +361,8 @@ class Stord:
             return
         self._ending = True
         self.luns.close()
+        if self._opener is not None:
+            self._opener.abandon()
         if self.keeper is None:
             self.loop.stop()
         else:

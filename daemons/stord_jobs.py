@@ -6,6 +6,7 @@ Knows: how a member is named, that a new member is a new file. Refuses to know: 
 from __future__ import annotations
 
 import os.path
+from collections.abc import Callable
 from typing import Any
 
 from daemons.errors import UserError
@@ -22,6 +23,8 @@ from storvirt.pool.evacuate import Evacuate
 from storvirt.pool.membership import unfinished
 from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.repair import Replace, Scrub
+from storvirt.pool.unfinished import at_opening, going_on
+from storvirt.pool.widen import Rebalance
 
 
 class Replacing(Task):
@@ -50,39 +53,58 @@ class Replacing(Task):
         return f"{self.path} is taking the place of {self.old}: {far}{again}{waits}"
 
 
-def begin_replace(keeper: Keeper, member: str, path: str) -> Task:
-    """member: its path, the last part of it, or its number; path: absolute, or a bare name beside the old member, of a
-    file that is not there yet, or of the one that takes the member's place already.
-
-    Raises UserError.
-    """
+def place_for(keeper: Keeper, member: str, path: str) -> str:
+    """Where a new member is to be. member: its path, the last part of it, or its number; path: absolute, or a bare name
+    beside the old member. Raises UserError."""
     number = find(keeper, member)
     if path and "/" not in path and number in keeper.paths and not is_elsewhere(keeper.paths[number]):
         path = os.path.join(os.path.dirname(keeper.paths[number]), path)
     if not os.path.isabs(path) and not is_elsewhere(path):
         raise UserError(f"{path!r} is no absolute path")
-    task, pool = keeper.task, keeper.pool
+    return path
+
+
+def goes_on(keeper: Keeper, member: str, path: str) -> Task | None:
+    """The replacement that was begun already, if it was: the one under way, or one that failed or was cut short. Raises
+    UserError."""
+    number, task = find(keeper, member), keeper.task
     if isinstance(task, Replacing) and task.state == "running" and (task.old, task.path) == (
         path_of(keeper, number), path,
     ):  # fmt: skip
         return task
     nothing_runs(keeper)
-    begun = [new for old, new in unfinished(pool) if old == number and keeper.paths.get(new) == path]
-    job = _go_on(pool, number, begun[0]) if begun else _begin(pool, number, path)
+    begun = [new for old, new in unfinished(keeper.pool) if old == number and keeper.paths.get(new) == path]
+    return Replacing(keeper, _go_on(keeper.pool, number, begun[0]), False) if begun else None
+
+
+def begin_replace(keeper: Keeper, member: str, path: str, opened: Member | None = None) -> Task:
+    """path: as place_for() says, of a file that is not there yet; opened: what is there, if that was looked at already.
+    Raises UserError."""
+    task = goes_on(keeper, member, path)
+    if task is not None:
+        if opened is not None:
+            opened.close()
+        return task
+    job = _begin(keeper.pool, find(keeper, member), path, opened)
     keeper.paths[job.new] = path
     return Replacing(keeper, job, False)
 
 
-def resume(keeper: Keeper) -> Task | None:
-    """A rebuild that was under way when an earlier process ended; None when there is none, or not now."""
-    for number, new in unfinished(keeper.pool):
-        try:
-            if new == f.LEAVING:
-                return Task("remove", path_of(keeper, number), Evacuate(keeper.pool, number))
-            return Replacing(keeper, Replace(keeper.pool, number, new), True)
-        except (PoolError, Suspended):
-            continue  # the pool's own problems have a sentence for it
-    return None
+def resume(keeper: Keeper, opening: bool = False) -> Task | None:
+    """What was under way when an earlier process ended; None when there is nothing, or not now."""
+    pool = keeper.pool
+    try:
+        with pool.here():
+            job = at_opening(pool) if opening else going_on(pool)
+    except Suspended:
+        return None  # the pool's own problems have a sentence for it
+    if isinstance(job, Replace):
+        return Replacing(keeper, job, True)
+    if isinstance(job, Evacuate):
+        return Task("remove", path_of(keeper, job.old), job)
+    if isinstance(job, Rebalance | Scrub):
+        return Task("rebalance" if isinstance(job, Rebalance) else "scrub", f"pool {pool.name}", job)
+    return Task("strengthen", f"log and map of pool {pool.name}", job) if job is not None else None
 
 
 def path_of(keeper: Keeper, number: int) -> str:
@@ -90,10 +112,11 @@ def path_of(keeper: Keeper, number: int) -> str:
     return keeper.paths.get(number) or keeper.pool.rows[number].hint or keeper.pool.member_name(number)
 
 
-def _begin(pool: Pool, number: int, path: str) -> Replace:
+def _begin(pool: Pool, number: int, path: str, opened: Member | None) -> Replace:
     try:
         # At least as large as the largest: so that it can take whatever the old one held.
-        made = create_all([path], max(row.size for row in pool.rows), lambda member: _is_former(pool, member))
+        largest = max(row.size for row in pool.rows)
+        made = [opened] if opened is not None else create_all([path], largest, former_of(pool))
     except MemberError as error:
         raise UserError(str(error)) from None
     try:
@@ -104,15 +127,20 @@ def _begin(pool: Pool, number: int, path: str) -> Replace:
         raise UserError(str(error)) from None
 
 
-def _is_former(pool: Pool, member: Member) -> bool:
-    """A device or an export that was a member of this pool and is out: it may come back, as a new one."""
-    try:
-        super_ = look(member).super_
-    except PoolError:
-        return False
-    rows = pool.rows
-    inside = any(row.member == super_.member and row.state not in (f.OUT, f.REMOVED) for row in rows)
-    return super_.pool == pool.pool_id and not inside
+def former_of(pool: Pool) -> Callable[[Member], bool]:
+    """Whether a device or an export was a member of this pool and is out: it may come back, as a new one. What is given
+    back may be called from another thread."""
+    inside = {row.member for row in pool.rows if row.state not in (f.OUT, f.REMOVED)}
+    ident = pool.pool_id
+
+    def is_former(member: Member) -> bool:
+        try:
+            super_ = look(member).super_
+        except PoolError:
+            return False
+        return super_.pool == ident and super_.member not in inside
+
+    return is_former
 
 
 def _go_on(pool: Pool, number: int, new: int) -> Replace:
@@ -126,7 +154,11 @@ def _go_on(pool: Pool, number: int, new: int) -> Replace:
 def begin_scrub(keeper: Keeper) -> Task:
     """Raises UserError."""
     nothing_runs(keeper)
-    return Task("scrub", f"pool {keeper.pool.name}", Scrub(keeper.pool))
+    try:
+        with keeper.pool.here():
+            return Task("scrub", f"pool {keeper.pool.name}", Scrub(keeper.pool))
+    except Suspended as error:
+        raise UserError(str(error)) from None
 
 
 def find(keeper: Keeper, member: str) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from daemons.lab.sizes import about
 from daemons.loop import Loop
@@ -25,9 +25,10 @@ from storvirt.pool import flush as flushes
 from storvirt.pool import format as f
 from storvirt.pool.errors import Busy
 from storvirt.pool.flush import Flush
+from storvirt.pool.job import Job
 from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.reader import Disk
-from storvirt.pool.repair import Progress, Scrub
+from storvirt.pool.repair import Scrub
 from storvirt.pool.serve import Served
 
 CHECK_SECONDS = 1.0
@@ -38,17 +39,6 @@ QUICK_NS = 100_000
 _KEPT_EVENTS = 50
 
 Done = Callable[[BlockError | None], None]
-
-
-class Job(Protocol):
-    """What goes over a pool a little at a time. moved: bytes so far; cancel: the job that goes back, if any."""
-
-    @property
-    def moved(self) -> int: ...
-    def step(self) -> bool: ...
-    def cancel(self) -> Any: ...
-    @property
-    def progress(self) -> Progress: ...
 
 
 class Task:
@@ -93,13 +83,14 @@ class Keeper:
         self.vanished: set[int] = set()  # members whose files were not there any more: they may come back
         self.rate = 0  # bytes/s that jobs may deal with; 0: as fast as requests leave room for
         self._not_before = 0  # of the job's next step, in the loop's time
-        self._loop = loop
+        self.loop = loop
         self._worker = Worker(loop)
         pool.apart, pool.settle = True, self._worker.settle
         self._waiting: list[Done] = []  # flushes to be begun
         self._syncing = False
         self._quick = self._answering = False
         self._ended: Callable[[], None] | None = None
+        self._at_end: list[Callable[[], None]] = []
         self._told = 0
         self._last_trouble = ""
         self._check_timer = loop.call_later(CHECK_SECONDS, self._check)
@@ -145,9 +136,9 @@ class Keeper:
 
     def _sync(self, flush: Flush) -> Any:
         """In the worker, or here where it has been quicker than the way there and back."""
-        begun = self._loop.now()
+        begun = self.loop.now()
         failed = flushes.sync(flush)
-        self._quick = self._loop.now() - begun < QUICK_NS
+        self._quick = self.loop.now() - begun < QUICK_NS
         return failed
 
     def _synced(self, flush: Flush, batch: list[Done], failed: Any) -> None:
@@ -211,7 +202,7 @@ class Keeper:
         self._begin()
         self._serve_again()
         if more:
-            self._loop.call_later(0, lambda: None)  # another round, when requests have had their turn
+            self.loop.call_later(0, lambda: None)  # another round, when requests have had their turn
 
     def _stalled(self) -> str:
         return next((served.stalled for served in self.served if served.stalled), f"pool {self.pool.name} waits")
@@ -243,15 +234,15 @@ class Keeper:
         return more
 
     def _may_step(self) -> bool:
-        return not self.rate or self._loop.now() >= self._not_before
+        return not self.rate or self.loop.now() >= self._not_before
 
     def _paced(self, size: int) -> bool:
         """After a step that dealt with so many bytes: whether the next one may come at once; else it comes in time."""
         if not self.rate or not size:
             return True
-        now = self._loop.now()
+        now = self.loop.now()
         self._not_before = max(now, self._not_before) + size * 1_000_000_000 // self.rate
-        self._loop.call_later((self._not_before - now) / 1e9, lambda: None)
+        self.loop.call_later((self._not_before - now) / 1e9, lambda: None)
         return False
 
     def _failed(self, error: Exception) -> None:
@@ -274,7 +265,7 @@ class Keeper:
 
     def _check(self) -> None:
         """A file that was removed, replaced or cut short underneath is out, and said so."""
-        self._check_timer = self._loop.call_later(CHECK_SECONDS, self._check)
+        self._check_timer = self.loop.call_later(CHECK_SECONDS, self._check)
         try:
             self._lose_dead()
         except Suspended as trouble:
@@ -295,7 +286,7 @@ class Keeper:
     def _suspend(self, trouble: Suspended) -> None:
         if not self.suspended:
             self._say(str(trouble))
-            self._loop.call_later(RETRY_SECONDS, self._retry)
+            self.loop.call_later(RETRY_SECONDS, self._retry)
         self.suspended = str(trouble)
 
     def _retry(self) -> None:
@@ -312,7 +303,7 @@ class Keeper:
                 self._advance()
         except (Suspended, BlockError) as trouble:
             self.suspended = str(trouble)
-            self._loop.call_later(RETRY_SECONDS, self._retry)
+            self.loop.call_later(RETRY_SECONDS, self._retry)
             return
         self._say(f"pool {self.pool.name} goes on")
         self.suspended = ""
@@ -332,16 +323,25 @@ class Keeper:
 
     # --- the end
 
-    def end(self, done: Callable[[], None]) -> None:
-        """Goodbye with a checkpoint, when no fsync is under way any more; then `done()`."""
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Called when the pool is about to be closed."""
+        self._at_end.append(callback)
+
+    def end(self, done: Callable[[], None], checkpoint: bool = True) -> None:
+        """Goodbye with a checkpoint, or as if killed, when no fsync is under way any more; then `done()`."""
 
         def close() -> None:
             self._check_timer.cancel()
-            self._loop.after_round = None
+            self.loop.after_round = None
+            for callback in self._at_end:
+                callback()
             self._worker.close()
             self.pool.apart = False
             try:
-                self.pool.close()
+                if checkpoint:
+                    self.pool.close()
+                else:
+                    self.pool.abandon()
             except (Suspended, BlockError, PoolError) as error:
                 self._say(f"without a last checkpoint: {error}")
                 self.pool.abandon()

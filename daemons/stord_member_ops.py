@@ -1,4 +1,4 @@
-"""The control operations about members and jobs: add, remove, rejoin, rebalance, grow, cancel, set.
+"""The control operations about members and jobs: replace, add, remove, rejoin, rebalance, grow, cancel.
 
 Knows: what an operation's arguments may be, what it answers. Refuses to know: what is done then (stord_members).
 """
@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from daemons import stord_members
+from daemons import stord_jobs, stord_members
 from daemons.control import Handler, Reply
 from daemons.errors import UserError
+from daemons.stord_dial import Dialer, Judge
+from daemons.stord_jobs import nothing_runs
 from daemons.stord_keeper import Keeper, Task
+from storvirt.backing.member import Member
+from storvirt.backing.places import is_elsewhere, must_be_blank
+from storvirt.pool.assemble import look
 
 LARGEST = 1 << 50
 
@@ -22,19 +27,36 @@ class MemberOps:
 
     def __init__(self, opened: Callable[[], Keeper]) -> None:
         self._opened = opened
+        self._dialer: Dialer | None = None
 
     @property
     def handlers(self) -> dict[str, Handler]:
-        names = ("add", "remove", "rejoin", "rebalance", "grow", "cancel", "set")
+        names = ("replace", "add", "remove", "rejoin", "rebalance", "grow", "cancel")
         return {name: getattr(self, name) for name in names}
+
+    def replace(self, args: dict[str, Any], reply: Reply) -> None:
+        """`{member, path}`: begin to move what the member holds to a new file."""
+        keeper, member = self._opened(), str(args.get("member", ""))
+        path = stord_jobs.place_for(keeper, member, str(args.get("path", "")))
+        task = stord_jobs.goes_on(keeper, member, path)
+        if task is not None:
+            self._begun(task, reply)
+            return
+        is_former = stord_jobs.former_of(keeper.pool)
+
+        def judge(opened: Member) -> None:
+            if not is_former(opened):
+                must_be_blank(opened)
+
+        self._with(path, judge, lambda opened: stord_jobs.begin_replace(keeper, member, path, opened), reply)
 
     def add(self, args: dict[str, Any], reply: Reply) -> None:
         """`{path, size, spare}`: one member more, made here; size: bytes, 0 = as the largest."""
         keeper = self._opened()
-        size, spare = _number(args, "size"), args.get("spare") is True
-        with keeper.pool.here():
-            task = stord_members.add(keeper, str(args.get("path", "")), size, spare)
-        self._begun(task, reply)
+        path, size, spare = str(args.get("path", "")), _number(args, "size"), args.get("spare") is True
+        if not spare:
+            nothing_runs(keeper)
+        self._with(path, must_be_blank, lambda opened: stord_members.add(keeper, path, size, spare, opened), reply)
 
     def remove(self, args: dict[str, Any], reply: Reply) -> None:
         """`{member}`: what it holds moves to the others, then it is out for good."""
@@ -46,9 +68,12 @@ class MemberOps:
     def rejoin(self, args: dict[str, Any], reply: Reply) -> None:
         """`{member, path}`: one that was away is given what it missed; path: where it is now, "" = where it was."""
         keeper = self._opened()
-        with keeper.pool.here():
-            task = stord_members.rejoin(keeper, str(args.get("member", "")), str(args.get("path") or ""))
-        self._begun(task, reply)
+        path = str(args.get("path") or "") or stord_members.place_of(keeper, str(args.get("member", "")))
+        task = stord_members.rejoining(keeper, path)
+        if task is not None:
+            self._begun(task, reply)
+            return
+        self._with(path, look, lambda opened: stord_members.rejoin(keeper, path, opened), reply)
 
     def rebalance(self, args: dict[str, Any], reply: Reply) -> None:
         """What there is is spread over all members."""
@@ -62,11 +87,32 @@ class MemberOps:
         """The job under way is called off; answers with the one that goes back, if there is something to bring back."""
         self._begun(stord_members.cancel(self._opened()), reply)
 
-    def set(self, args: dict[str, Any], reply: Reply) -> None:
-        """`{repair_rate}`: bytes/s that jobs may deal with until this process ends; 0 = no limit."""
-        keeper = self._opened()
-        keeper.rate = _number(args, "repair_rate")
-        reply.done({"repair_rate": keeper.rate})
+    def _with(self, path: str, judge: Judge, begin: Callable[[Member | None], Task | None], reply: Reply) -> None:
+        """Begin with what is at a path: None for a file, which whoever begins opens or makes; else the member, which
+        may have taken its time to answer."""
+
+        def answered(answer: Member | str | None) -> None:
+            if isinstance(answer, str):
+                reply.fail(answer)
+                return
+            try:
+                with self._opened().pool.here():
+                    task = begin(answer)
+            except UserError as error:
+                if answer is not None:
+                    answer.close()
+                reply.fail(str(error))
+            else:
+                self._begun(task, reply)
+
+        if not is_elsewhere(path):
+            answered(None)
+            return
+        if self._dialer is None:
+            keeper = self._opened()
+            self._dialer = Dialer(keeper.loop)
+            keeper.at_end(self._dialer.close)
+        self._dialer.dial(path, judge, answered)
 
     def _begun(self, task: Task | None, reply: Reply) -> None:
         if task is not None:

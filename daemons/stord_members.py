@@ -11,11 +11,13 @@ from collections.abc import Container
 
 from daemons import stord_search
 from daemons.errors import UserError
+from daemons.stord_away import Away
 from daemons.stord_jobs import Replacing, find, nothing_runs, path_of
 from daemons.stord_keeper import Keeper, Task
 from storvirt.backing import identity
 from storvirt.backing.errors import MemberError
-from storvirt.backing.files import create_all, open_one, remove_all
+from storvirt.backing.files import create_all, open_one, remove_all, sizes_of
+from storvirt.backing.member import Member
 from storvirt.backing.places import is_elsewhere
 from storvirt.block import BlockError
 from storvirt.pool import format as f
@@ -30,16 +32,21 @@ GRACE_SECONDS = 10.0  # for which a member that was called out may come back bef
 _TROUBLE = (PoolError, MemberError, BlockError, Suspended)
 
 
-def add(keeper: Keeper, path: str, size: int = 0, spare: bool = False) -> Task | None:
-    """path: absolute, of a file that is made here; size: bytes, 0: as the largest member. None: there is nothing more
-    to do for a spare. Raises UserError."""
+def add(
+    keeper: Keeper, path: str, size: int = 0, spare: bool = False, opened: Member | None = None
+) -> Task | None:  # fmt: skip
+    """path: absolute, of a file that is made here; size: bytes, 0: as the largest member; opened: what is there, where
+    that was looked at already. None: there is nothing more to do for a spare. Raises UserError."""
     if not spare:
         nothing_runs(keeper)
     if not os.path.isabs(path) and not is_elsewhere(path):
         raise UserError(f"{path!r} is no absolute path")
     pool = keeper.pool
     try:
-        made = create_all([path], size or max(row.size for row in pool.rows if row.state != f.REMOVED))
+        largest = max(row.size for row in pool.rows if row.state != f.REMOVED)
+        if opened is not None and any(opened.read(0, f.RING_AT)):
+            raise UserError(f"{path} has become a member meanwhile")  # of whoever looked at it at the same time
+        made = [opened] if opened is not None else create_all([path], size or largest)
     except MemberError as error:
         raise UserError(str(error)) from None
     try:
@@ -60,7 +67,7 @@ def remove(keeper: Keeper, member: str) -> Task | None:
     nothing_runs(keeper)
     pool = keeper.pool
     try:
-        for number in pool.spares:
+        for number in (n for n, row in enumerate(pool.rows) if row.state == f.SPARE):
             if member in (path_of(keeper, number), os.path.basename(path_of(keeper, number)), str(number)):
                 retire(pool, number, f.NOBODY)
                 return None
@@ -70,18 +77,34 @@ def remove(keeper: Keeper, member: str) -> Task | None:
         raise UserError(str(error)) from None
 
 
-def rejoin(keeper: Keeper, member: str, path: str = "") -> Task:
-    """path: where it is now, "": where it was. Raises UserError."""
+def place_of(keeper: Keeper, member: str) -> str:
+    """Where a member is that is in or out. Raises UserError."""
+    return path_of(keeper, find(keeper, member))
+
+
+def rejoining(keeper: Keeper, path: str) -> Task | None:
+    """The job under way, if it does that. Raises UserError if it does something else."""
+    task = keeper.task
+    if task is not None and task.state == "running" and (task.kind, task.path) == ("rejoin", path):
+        return task
     nothing_runs(keeper)
-    number = find(keeper, member)
+    return None
+
+
+def rejoin(keeper: Keeper, path: str, opened: Member | None = None) -> Task:
+    """path: where it is now; opened: what is there. Raises UserError."""
+    task = rejoining(keeper, path)
+    if task is not None:
+        if opened is not None:
+            opened.close()
+        return task
     try:
-        return _rejoin(keeper, number, path or path_of(keeper, number))
+        return _rejoin(keeper, path, opened or open_one(path))
     except _TROUBLE as error:
         raise UserError(str(error)) from None
 
 
-def _rejoin(keeper: Keeper, number: int, path: str) -> Task:
-    member = open_one(path)
+def _rejoin(keeper: Keeper, path: str, member: Member) -> Task:
     try:
         job = Rejoin(keeper.pool, member)
     except BaseException:
@@ -95,7 +118,8 @@ def rebalance(keeper: Keeper) -> Task:
     """Raises UserError."""
     nothing_runs(keeper)
     try:
-        return Task("rebalance", f"pool {keeper.pool.name}", Rebalance(keeper.pool))
+        with keeper.pool.here():
+            return Task("rebalance", f"pool {keeper.pool.name}", Rebalance(keeper.pool))
     except (PoolError, Suspended) as error:
         raise UserError(str(error)) from None
 
@@ -104,15 +128,7 @@ def grow(keeper: Keeper, size: int = 0) -> list[str]:
     """Members whose files are larger than they were are used as far as they reach; size: bytes that all of them are
     made to have, 0: as they are. The files of those that have grown. Raises UserError."""
     nothing_runs(keeper)
-    sizes = {}
-    for number in keeper.pool.present():
-        path = path_of(keeper, number)
-        if not is_elsewhere(path):
-            try:
-                with open(path, "rb") as file:
-                    sizes[number] = max(file.seek(0, os.SEEK_END), size)
-            except OSError:
-                continue  # it is out before long
+    sizes = sizes_of({number: path_of(keeper, number) for number in keeper.pool.present()}, size)
     try:
         with keeper.pool.here():
             return [path_of(keeper, number) for number in grow_members(keeper.pool, sizes)]
@@ -144,7 +160,7 @@ def cancel(keeper: Keeper) -> Task | None:
 class Watch:
     """What is begun without being asked: a member that was away and is there again is brought up to date, a spare takes
     the place of one that stays away. grace: seconds. Whoever was out when the pool was opened may be back already, but
-    for those whose files were looked at and left out: `wrong`, paths."""
+    for those that were looked at and left out: `wrong`, paths. away: who is not heard of, and not a file."""
 
     def __init__(self, keeper: Keeper, wrong: Container[str]) -> None:
         self.grace = GRACE_SECONDS
@@ -152,6 +168,7 @@ class Watch:
         self._since: dict[int, int] = {}
         out = {number for number, row in enumerate(keeper.pool.rows) if row.state == f.OUT}
         self._away = {number for number in out if path_of(keeper, number) not in wrong}
+        self.away = Away(keeper, wrong)
 
     def look(self, now: int) -> Task | None:
         """A job that is to begin. now: ns. Once a second while no job runs."""
@@ -166,7 +183,7 @@ class Watch:
             task = self._back(number) or self._replaced(number, now)
             if task is not None:
                 return task
-        return None
+        return self.away.look(now)
 
     def _back(self, number: int) -> Task | None:
         keeper, row = self._keeper, self._keeper.pool.rows[number]
@@ -179,7 +196,7 @@ class Watch:
         self._away.discard(number)  # once for each time that it comes
         try:
             with keeper.pool.here():
-                return _rejoin(keeper, number, path)
+                return _rejoin(keeper, path, open_one(path))
         except _TROUBLE as error:
             keeper.pool.events.append(f"member {path} is there again and stays out: {error}")
             return None

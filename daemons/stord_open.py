@@ -29,12 +29,19 @@ from storvirt.raid.layout import BY_NUMBER
 
 
 class Opened(NamedTuple):
-    """paths: by the member's number, of those that are known; problems: listed files that were left out, and why."""
+    """paths: by the member's number, of those that are known; problems: listed files that were left out, and why;
+    unreached: those of them that nothing is known of."""
 
     pool: Pool
     paths: dict[int, str]
     problems: dict[str, str]
     created: bool
+    unreached: frozenset[str] = frozenset()
+
+    @property
+    def wrong(self) -> set[str]:
+        """Those that were looked at."""
+        return set(self.problems) - self.unreached
 
 
 class Waits(Exception):
@@ -83,7 +90,7 @@ class _Members:
         self.found: dict[str, Found] = {}
         self.problems: dict[str, str] = {}
         self.former: dict[str, str] = {}
-        self.unreached = False
+        self.unreached: set[str] = set()
 
     def take(self, path: str) -> None:
         """Raises PoolError when somebody else has the file open: then he has the pool."""
@@ -94,7 +101,8 @@ class _Members:
                 why = f"{error}, and a pool has one opener at a time: end that one (another lab? vfab labs)"
                 raise PoolError(why) from None
             missing = error.errno == errno.ENOENT and not is_elsewhere(path)
-            self.unreached |= is_elsewhere(path) and error.errno != errno.EINVAL
+            if is_elsewhere(path) and error.errno != errno.EINVAL:
+                self.unreached.add(path)
             self.problems[path] = f"member {path} is not there" if missing else str(error)
             return
         try:
@@ -112,7 +120,7 @@ class _Members:
             row = rows[one.super_.number] if one.super_.number < len(rows) else None
             if row is None or row.member != one.super_.member or row.state == f.REMOVED:
                 name = newest.super_.name
-                self.former[path] = f"{path} was replaced in pool {name}; take it out of the lab file"
+                self.former[path] = f"{path} was replaced in pool {name}, or removed; take it out of the lab file"
                 self.found.pop(path).member.close()
             elif row.state == f.IN and one.newest < commit.durable and row.since <= commit.durable:
                 self.problems[path] = f"{path} is an old copy, or lost writes: it is of an earlier time than its pool"
@@ -122,12 +130,15 @@ class _Members:
         """Members that the list does not name, because the lab file was not changed when they came. They are taken
         along; left out they would be degraded for nothing. True if there is one more."""
         there = {one.super_.member for one in self.found.values()}
-        wanted = {row.member for row in commit.members if row.state in (f.IN, f.SPARE)} - there
+        rows = [row for row in commit.members if row.state in (f.IN, f.SPARE) and row.member not in there]
+        wanted = {row.member for row in rows}
         places = [*(row.hint for row in commit.members), *stord_search.neighbours(listed)] if wanted else []
+        far = {row.hint for row in rows if is_elsewhere(row.hint)}  # nobody else's is dialled for nothing
         before = len(self.found)
         for path in dict.fromkeys(places):
-            known = path in self.found or path in self.problems
-            ident = stord_search.identity(path, pool) if not known else None
+            if path in self.found or path in self.problems:
+                continue
+            ident = (stord_search.identity_elsewhere if path in far else stord_search.identity)(path, pool)
             if ident in wanted:
                 self.take(path)
                 wanted.discard(ident)
@@ -157,7 +168,8 @@ def _open(wanted: Config, degraded: bool, patient: bool) -> Opened:
             if wanted.witness is not None:
                 _agrees(wanted.pool, wanted.witness, list(members.found.values()))
         given = [one.member for one in members.found.values()]
-        pool = open_pool(given, degraded=degraded or bool(members.problems))
+        lacking = commit is not None and bool(_missing(commit, members))  # one that is not listed, too
+        pool = open_pool(given, degraded=degraded or lacking or bool(members.problems))
     except Suspended as trouble:
         members.close()
         if commit is None:
@@ -169,7 +181,7 @@ def _open(wanted: Config, degraded: bool, patient: bool) -> Opened:
     numbers = {one.super_.number: path for path, one in members.found.items()}
     left_out = members.problems.keys() & set(wanted.members)
     stord_search.name_absent(numbers, wanted.members, pool, left_out)
-    return Opened(pool, numbers, {**members.problems, **members.former}, False)
+    return Opened(pool, numbers, {**members.problems, **members.former}, False, frozenset(members.unreached))
 
 
 def _of_one_time(listed: Sequence[str], members: _Members) -> f.Commit | None:
@@ -189,8 +201,7 @@ def _of_one_time(listed: Sequence[str], members: _Members) -> f.Commit | None:
 def _within_tolerance(commit: f.Commit, members: _Members) -> None:
     """A pool that lacks more than its volumes survive is not opened: the members that are there would go on without
     the others, which could not come back."""
-    there = {one.super_.member for one in members.found.values()}
-    missing = [n for n, row in enumerate(commit.members) if row.state == f.IN and row.member not in there]
+    missing = _missing(commit, members)
     out = sum(row.state == f.OUT for row in commit.members)
     tolerance = min((BY_NUMBER[row.profile].parity for row in commit.volumes), default=1)
     promised = min(tolerance, len(commit.members) - 1)
@@ -201,6 +212,12 @@ def _within_tolerance(commit: f.Commit, members: _Members) -> None:
             much += f", and {'another one is' if out == 1 else f'{out} others are'} out already" if out else " at most"
         back = "them" if len(missing) > 1 else "it"
         raise PoolError(f"{which}; {much}: bring {back} back")
+
+
+def _missing(commit: f.Commit, members: _Members) -> list[int]:
+    """Members that are in, and were not found: their numbers."""
+    there = {one.super_.member for one in members.found.values()}
+    return [n for n, row in enumerate(commit.members) if row.state == f.IN and row.member not in there]
 
 
 _MEMBERS = {0: "no member", 1: "one member", 2: "two members", 3: "three members"}

@@ -13,6 +13,7 @@ from daemons.stord_jobs import path_of
 from daemons.stord_keeper import Keeper
 from daemons.stord_luns import address
 from storvirt.pool import format as f
+from storvirt.pool import states
 from storvirt.pool.membership import unfinished
 from storvirt.raid.layout import BY_NUMBER
 
@@ -46,7 +47,7 @@ def members_differ(keeper: Keeper, wanted: Config) -> list[str]:
             found.append(f"in the lab file write {place} in the place of {path}, which it replaced in pool {pool.name}")
             told.add(number)
         elif number is not None:
-            found.append(f"{path} was replaced in pool {pool.name}; take it out of the lab file")
+            found.append(f"{path} was replaced in pool {pool.name}, or removed; take it out of the lab file")
         elif len(wanted.members) > len(inside):
             found.append(
                 f"{path} is no member of pool {pool.name}: members are not added this way;"
@@ -98,10 +99,9 @@ def status(daemon: Stord) -> dict[str, Any]:
     if keeper is None:
         return {**told, "problems": daemon.problems or [f"pool {daemon.name} is not open"]}
     value = keeper.pool.status()
-    members = [
-        {**row, "path": keeper.paths.get(row["number"], keeper.pool.rows[row["number"]].hint)}
-        for row in value.pop("members")
-    ]
+    if daemon.watch is not None:
+        daemon.watch.away.see()
+    members = [_member(daemon, keeper, row) for row in value.pop("members")]
     volumes = value.pop("volumes")
     wanted = daemon.config.volumes if daemon.config is not None else {}
     return {
@@ -114,6 +114,25 @@ def status(daemon: Stord) -> dict[str, Any]:
         "nbd": daemon.luns.statistics(),
         "problems": problems(daemon, keeper, members),
     }
+
+
+def _member(daemon: Stord, keeper: Keeper, row: dict[str, Any]) -> dict[str, Any]:
+    number = row["number"]
+    away = daemon.watch.away.row(number) if daemon.watch is not None else None
+    condition = states.condition(keeper.pool.rows[number], number in keeper.pool.joining, away is not None)
+    return {
+        **row,
+        "path": keeper.paths.get(number, keeper.pool.rows[number].hint),
+        "condition": condition,
+        "meaning": states.MEANING.get(condition, ""),
+        "away": away,
+    }
+
+
+def _gone(keeper: Keeper, number: int) -> str | None:
+    """Why a spare can't take a place; None if it can."""
+    spare = keeper.pool.spares.get(number)
+    return spare.check() if spare is not None else f"{path_of(keeper, number)} was not there when the pool was opened"
 
 
 def _space(members: list[dict[str, Any]]) -> dict[str, int]:
@@ -139,19 +158,27 @@ def _luns(daemon: Stord) -> list[dict[str, Any]]:
     ]
 
 
+def _out(pool: str, row: dict[str, Any]) -> str:
+    """What to do about a member that is out."""
+    member, away = f"member {row['path'] or row['name']} of pool {pool}", row["away"]
+    replace = f"vfab pool replace {pool} {row['path'] or row['number']} NEWFILE"
+    if row["condition"] == states.ENDED:
+        return f"{member} is out: {row['meaning']}: {replace}"
+    if away is None:
+        return f"{member} is out; put a new file in its place: {replace}"
+    left = away["next_s"]
+    when = "when the job is over" if left is None else f"in {left:.0f} s" if left else "now"
+    return f"{member} is out: {away['why']}; it comes back by itself, and is asked again {when}; or: {replace}"
+
+
 def problems(daemon: Stord, keeper: Keeper, members: list[dict[str, Any]]) -> list[str]:
     """Everything that somebody should do something about."""
     found = [keeper.suspended] if keeper.suspended else []
     task = keeper.task
     replacing = task is not None and task.kind in ("replace", "remove") and task.state == "running"
     moving = {old for old, _ in unfinished(keeper.pool)} if replacing else set()
-    found += [
-        f"member {row['path'] or row['name']} of pool {daemon.name} is out;"
-        f" put a new file in its place: vfab pool replace {daemon.name} {row['path'] or row['number']} NEWFILE"
-        for row in members
-        if row["state"] == "out" and row["number"] not in moving
-    ]
-    gone = [member.check() for member in keeper.pool.spares.values()]
+    found += [_out(daemon.name, row) for row in members if row["state"] == "out" and row["number"] not in moving]
+    gone = [_gone(keeper, row["number"]) for row in members if row["state"] == "spare"]
     found += [f"spare {why}; vfab pool remove {daemon.name} takes it out" for why in gone if why is not None]
     if task is not None and task.problem:
         found.append(f"{task.kind} {task.what} failed: {task.problem}")

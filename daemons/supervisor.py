@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from daemons.channel import Channel, Done, Failed, Failure
+from daemons.calls import Done
+from daemons.channel import Channel, Failed, Failure
 from daemons.errors import UserError
 from daemons.launcher import Launcher, Watch, listen
 from daemons.loop import Loop, Timer

@@ -63,6 +63,10 @@ class Worker:
                 raise problem
             done(value)
 
+    def abandon(self) -> None:
+        """Without waiting for a call that is under way: its thread stays, and rings a bell that nobody hears."""
+        self._loop.reader(self._bell, None)
+
     def close(self) -> None:
         """After the calls that were begun. Their results are not heard any more."""
         self._loop.reader(self._bell, None)

@@ -163,6 +163,12 @@ def _path(value: Any) -> str:
     return value
 
 
+def _beside(value: Any) -> str:
+    if isinstance(value, str) and value and not value.startswith("/") and value.isprintable():
+        return _path(f"/{value}")[1:]
+    return _path(value)
+
+
 def choice(*allowed: str) -> Callable[[Any], str]:
     """A check that takes one of `allowed`, and suggests the nearest otherwise."""
     rule = f"use {' or '.join(allowed)}"
@@ -222,6 +228,7 @@ Mac = Annotated[str, PlainValidator(_mac), _whole(MAC)]
 EndpointText = Annotated[str, PlainValidator(_endpoint), _whole(f"{NODE_NAME}:{PORT_NAME}")]
 SocketText = Annotated[str, PlainValidator(_socket), _text(examples=["127.0.0.1:7001"])]
 SocketPath = Annotated[str, PlainValidator(_path), _text(pattern="^/", maxLength=107)]
+SocketBeside = Annotated[str, PlainValidator(_beside), _text(minLength=1, maxLength=107)]  # of the lab file
 MonitorPath = Annotated[
     str,
     PlainValidator(lambda value: value if value == "auto" else _path(value)),

@@ -159,5 +159,7 @@ def _file(path: str | None, places: MachinePlaces) -> str | None:
 def _disk(lab: Lab, name: str, places: MachinePlaces) -> Config:
     lun = lab.storage.luns[name]
     pool = lab.storage.volumes[lun.volume].pool
-    path = None if lun.tcp is not None else lun.path or places.nbd_path(pool, name)
+    path = None
+    if lun.tcp is None:
+        path = places.file(lun.path) if lun.path is not None else places.nbd_path(pool, name)
     return {"lun": name, "path": path, "tcp": lun.tcp, "export": name, "read_only": lun.read_only}

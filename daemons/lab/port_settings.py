@@ -158,7 +158,8 @@ def _trunk(given: FilePort, at: At, vlans: Vlans) -> dict[str, Any]:
 def _everywhere(given: FilePort) -> PortSettings:
     """What has nothing to do with the port's VLANs."""
     base = PortSettings()
-    storm = tuple((kind, *words.rate(given.storm[kind])) for kind in KINDS if kind in (given.storm or ()))  # type: ignore[index]
+    limits = given.storm or {}
+    storm = tuple((kind, *words.rate(limits[kind])) for kind in KINDS if kind in limits)
     peer, tunnel = words.reserved(given.reserved or {})
     return base._replace(
         priority=given.priority,

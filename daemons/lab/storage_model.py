@@ -14,7 +14,7 @@ from storvirt.nbd.uri import UriError, is_uri, parse
 from storvirt.raid.layout import LEVELS, MAX_GRAIN, MIN_GRAIN, PROFILES, LayoutError, profile_named
 
 from . import sizes
-from .fields import LunName, PoolName, SocketPath, SocketText, VolumeName, wrong
+from .fields import LunName, PoolName, SocketBeside, SocketText, VolumeName, wrong
 from .mistake import did_you_mean, quoted
 
 MOST_MEMBERS = 64  # storvirt.pool.format.MAX_MEMBERS; a test holds them together
@@ -93,7 +93,9 @@ Level = Annotated[str, PlainValidator(_level), WithJsonSchema(_LEVEL_SCHEMA)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, alias_generator=lambda name: name.replace("_", "-")
+    )
 
 
 class PoolModel(_Model):
@@ -137,7 +139,9 @@ class VolumeModel(_Model):
 class NbdModel(_Model):
     """Where a LUN is reached over NBD. Left empty: a unix socket in the lab's run folder."""
 
-    path: SocketPath | None = Field(default=None, description="a unix socket at this path")
+    path: SocketBeside | None = Field(
+        default=None, description="a unix socket at this path, relative to the lab file or absolute"
+    )
     tcp: SocketText | None = Field(
         default=None, description="TCP at this host:port; NBD has no passwords, so whoever reaches it may use it"
     )
@@ -152,6 +156,7 @@ class NbdModel(_Model):
 def _short_form(schema: dict[str, Any]) -> None:
     reference = schema.pop("$ref", None) or schema.pop("allOf")[0]["$ref"]
     schema["anyOf"] = [{"const": True}, {"$ref": reference}]
+    schema["default"] = True
 
 
 class LunModel(_Model):
@@ -161,9 +166,9 @@ class LunModel(_Model):
     nbd: Annotated[
         NbdModel,
         BeforeValidator(_nbd),
-        Field(description="true: a unix socket in the run folder; or {path: ...}, {tcp: ...}",
+        Field(description="true, or left out: a unix socket in the run folder; or {path: ...}, {tcp: ...}",
               json_schema_extra=_short_form),
-    ]  # fmt: skip
+    ] = NbdModel()  # fmt: skip
     read_only: bool = Field(default=False, description="clients may not write")
 
 

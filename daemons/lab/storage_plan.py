@@ -18,7 +18,7 @@ class StoragePlaces(Protocol):
     """Where things are; fabricd has one, and the planner only asks."""
 
     def member(self, path: str) -> str:
-        """The absolute path of a member as the lab file names it."""
+        """The absolute path of a member, or of a LUN's socket, as the lab file names it."""
         ...
 
     def nbd_path(self, pool: str, lun: str) -> str:
@@ -60,5 +60,10 @@ def pool_configs(lab: Lab, places: StoragePlaces, epoch: int) -> dict[str, Confi
 
 
 def _lun(pool: str, lun: Lun, places: StoragePlaces) -> Config:
-    where = {"tcp": lun.tcp} if lun.tcp is not None else {"path": lun.path or places.nbd_path(pool, lun.name)}
+    where = {"tcp": lun.tcp} if lun.tcp is not None else {"path": lun_path(pool, lun, places)}
     return {"name": lun.name, "volume": lun.volume, **where, "read_only": lun.read_only}
+
+
+def lun_path(pool: str, lun: Lun, places: StoragePlaces) -> str:
+    """The unix socket of a LUN that has no TCP address."""
+    return places.member(lun.path) if lun.path is not None else places.nbd_path(pool, lun.name)
