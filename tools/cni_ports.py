@@ -25,7 +25,7 @@ from tools.switches import ask
 
 KEY: Final = "attachment"  # of a port's row: {network, container, ifname, netns}
 _CARRIER_SECONDS: Final = 5.0
-_LOOK_SECONDS: Final = 0.02
+_LOOK_SECONDS: Final = 0.02  # a switch tells of a port when it is asked
 
 
 class Found(NamedTuple):

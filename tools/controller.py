@@ -42,7 +42,8 @@ def controller(paths: LabPaths) -> Client:
             spawn(paths)
         except UserError as error:
             # Somebody else may have started one in the same moment, and it does not listen yet; or one is just ending,
-            # and takes its folders with it. A folder that cannot be made a moment later never can.
+            # and takes its folders with it. A folder that cannot be made a moment later never can. Nothing tells of a
+            # socket that will be there: we look again.
             patience = _FOLDER_SECONDS if isinstance(error, PathError) else _BEGIN_SECONDS
             if time.monotonic() - began > patience:
                 raise

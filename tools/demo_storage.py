@@ -104,5 +104,5 @@ def _until_out(ask: Ask, victim: str) -> None:
         members = ask("pool", "show")[POOL]["pool"]["members"]
         if any(row["state"] == "out" for row in members):
             return
-        time.sleep(0.1)
+        time.sleep(0.1)  # stord tells of its members when it is asked
     raise UserError(f"the demo stops: nobody noticed that {victim} is gone")

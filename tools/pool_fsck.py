@@ -11,16 +11,19 @@ import errno
 import glob
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from daemons import stord_search
 from daemons.errors import UserError
-from daemons.known import all_labs, desired
+from daemons.known import KnownLab, all_labs, desired
 from daemons.lab.loader import find, load
 from daemons.lab.mistake import LabError, printable
 from daemons.state import StateError
 from storvirt.backing.errors import MemberError
-from storvirt.backing.file import FileMember
 from storvirt.backing.files import close_all, exists
+from storvirt.backing.member import Member
+from storvirt.backing.places import is_elsewhere, open_any
+from storvirt.nbd.uri import Address, parse
 from storvirt.pool.errors import PoolError
 from storvirt.pool.fsck import Report, fsck
 from storvirt.pool.heads import halves
@@ -40,7 +43,11 @@ def add_word(verbs: Subverbs) -> None:
         " found",
     )  # fmt: skip
     word.add_argument(
-        "what", metavar="FILE|POOL", nargs="+", help="all members of a pool, or its name in a lab file here"
+        "what",
+        metavar="FILE|POOL",
+        nargs="+",
+        help="all members of a pool (files, block devices, nbd://host:port/export, nbd+unix:///export?socket=PATH), or"
+        " its name in a lab file here",
     )
     word.add_argument("--data", action="store_true", help="read all data, too, with every copy and parity")
     word.add_argument(
@@ -50,6 +57,7 @@ def add_word(verbs: Subverbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     paths, listed = _paths(options)
+    _nobody_uses(paths)
     members, absent = _opened(paths, options.repair, listed)
     progress = Progress()
     try:
@@ -100,13 +108,18 @@ def _of_running(name: str, wanted: str | None) -> dict[str, list[str]]:
     for lab in all_labs():
         if wanted not in (None, lab.id, lab.name, lab.file) and os.path.realpath(wanted or "") != lab.file:
             continue
-        try:
-            config = {n: want.config for n, want in desired(lab).items() if want.kind == "stord"}.get(name)
-        except StateError:
-            continue
+        config = _running(lab).get(name)
         if config is not None:
             found[lab.file or lab.name] = list(config["pool"]["members"])
     return found
+
+
+def _running(lab: KnownLab) -> dict[str, dict[str, Any]]:
+    """The configurations of a lab's pools, by name."""
+    try:
+        return {name: want.config for name, want in desired(lab).items() if want.kind == "stord"}
+    except StateError:
+        return {}
 
 
 def _of_files(name: str, wanted: str | None) -> dict[str, list[str]]:
@@ -122,41 +135,63 @@ def _of_files(name: str, wanted: str | None) -> dict[str, list[str]]:
         pool = loaded.lab.storage.pools.get(name)
         if pool is not None and loaded.path is not None:
             folder = os.path.dirname(loaded.path)
-            found[str(loaded.path)] = [os.path.normpath(os.path.join(folder, member)) for member in pool.members]
+            found[str(loaded.path)] = [storage.absolute(member, folder) for member in pool.members]
     return found
 
 
-def _opened(paths: Sequence[str], writing: bool, listed: bool) -> tuple[list[FileMember], list[str]]:
+def _opened(paths: Sequence[str], writing: bool, listed: bool) -> tuple[list[Member], list[str]]:
     """(files, what is said of those that are not there). Raises UserError when somebody has one of them open."""
-    members: list[FileMember] = []
+    members: list[Member] = []
     absent = []
     try:
         for path in dict.fromkeys(paths):
             try:
-                members.append(FileMember.open(path, not writing))
+                members.append(open_any(path, not writing))
             except MemberError as error:
                 if error.errno == errno.EBUSY:
                     raise UserError(
                         f"{error}: a pool that runs is checked by vfab pool scrub, and by fsck after vfab down"
                     ) from None
-                if not listed or error.errno != errno.ENOENT:
+                if not listed or (error.errno != errno.ENOENT and not is_elsewhere(path)):
                     raise UserError(printable(str(error))) from None
-                absent.append(f"member {path} is not there")
+                absent.append(str(error) if is_elsewhere(path) else f"member {path} is not there")
     except BaseException:
         close_all(members)
         raise
     return members, absent
 
 
-def _strays(members: Sequence[FileMember], paths: Sequence[str], writing: bool) -> list[FileMember]:
+def _nobody_uses(paths: Sequence[str]) -> None:
+    """An export has no lock, as a file has: of those that a lab of this user has in use it is known. Raises
+    UserError."""
+    exports = {_export(path): path for path in paths if is_elsewhere(path)}
+    for lab in all_labs() if exports else ():
+        for pool, config in _running(lab).items():
+            for member in (*config["pool"]["members"], *config["pool"].get("spares", ())):
+                if is_elsewhere(member) and _export(member) in exports:
+                    raise UserError(
+                        f"{exports[_export(member)]} is in use: pool {pool} of lab {lab.name} runs on it; a pool that"
+                        " runs is checked by vfab pool scrub, and by fsck after vfab down"
+                    )
+
+
+def _export(path: str) -> Address:
+    """The same for the same export, however patient somebody is with it."""
+    return parse(path)._replace(patience=0.0)
+
+
+def _strays(members: Sequence[Member], paths: Sequence[str], writing: bool) -> list[Member]:
     """Members that took a place and are not in the lab file yet: where the member table says, or beside the others."""
-    found: list[FileMember] = []
+    found: list[Member] = []
     for half in halves(survey(member) for member in members)[:1]:
         wanted = {half.commit.members[number].member for number in half.missing}
         hints = [half.commit.members[number].hint for number in half.missing]
         for path in dict.fromkeys([*hints, *stord_search.neighbours(paths)] if wanted else ()):
-            ident = stord_search.identity(path, half.super_.pool)
-            if path not in paths and ident in wanted:
+            if path in paths:
+                continue
+            identity = stord_search.identity_elsewhere if is_elsewhere(path) else stord_search.identity
+            ident = identity(path, half.super_.pool)
+            if ident in wanted:
                 wanted.discard(ident)
                 found += _opened([path], writing, False)[0]
     return found

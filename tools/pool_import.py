@@ -16,7 +16,9 @@ from daemons.lab.sizes import about
 from daemons.lab.yamltext import scalar
 from storvirt.backing.errors import MemberError
 from storvirt.backing.files import exists
+from storvirt.backing.member import Member
 from storvirt.backing.peek import Peeked, distinct, in_folder, is_folder
+from storvirt.backing.places import is_elsewhere, open_any
 from storvirt.pool.importing import History, Importable, Strange, importable
 from storvirt.pool.survey import Survey, survey
 from tools import storage
@@ -34,7 +36,10 @@ def add_word(verbs: Subverbs) -> None:
         "find the pools in folders or among files, under any name and in any order, and say which can be opened;"
         " nothing is written",
     )  # fmt: skip
-    take.add_argument("where", metavar="DIR|FILE", nargs="+", help="where to look; with --degraded: the pool of a lab")
+    take.add_argument(
+        "where", metavar="DIR|FILE", nargs="+",
+        help="where to look: folders, files, block devices, NBD exports; with --degraded: the pool of a lab",
+    )  # fmt: skip
     take.add_argument(
         "--degraded", action="store_true",
         help="open a pool of a lab that was refused, without the members that are missing, and with what may be older"
@@ -97,6 +102,9 @@ def _paths(where: Sequence[str]) -> list[str]:
     try:
         for word in where:
             path = storage.absolute(word)
+            if is_elsewhere(path):
+                paths.append(path)
+                continue
             if not exists(path):
                 raise BadInput(
                     f"there is no folder or file {printable(path)}; a pool of a lab is opened by: vfab pool import POOL"
@@ -113,15 +121,23 @@ def _look(paths: Sequence[str]) -> _Found:
     found = _Found([], {}, [])
     for path in paths:
         try:
-            file = Peeked(path)
+            member, holder = _peeked(path)
         except MemberError as error:
             found.unreadable.append(Strange(path, "unreadable", str(error)))
             continue
-        found.surveys.append(survey(file.member))
-        if file.holder is not None:
-            found.holders[path] = file.holder
-        file.member.close()
+        found.surveys.append(survey(member))
+        if holder is not None:
+            found.holders[path] = holder
+        member.close()
     return found
+
+
+def _peeked(path: str) -> tuple[Member, int | None]:
+    """(what is there, who has it open); of an export nobody can say that. Raises MemberError."""
+    if is_elsewhere(path):
+        return open_any(path, read_only=True), None
+    file = Peeked(path)
+    return file.member, file.holder
 
 
 # --- words

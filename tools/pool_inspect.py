@@ -111,8 +111,8 @@ def _parts(value: Value) -> list[str]:
         parts.append(_log(value["log"]))
     if value["slot"] is not None:
         parts += _slot(value, value["slot"])
-    rows = [(r["number"], r["state"], r["generation"], printable(r["name"])) for r in value["members"]]
-    parts.append(table(("MEMBER", "STATE", "COMMIT", "FILE"), rows))
+    rows = [(r["number"], r["condition"], r["generation"], printable(r["name"])) for r in value["members"]]
+    parts.append("\n".join([table(("MEMBER", "STATE", "COMMIT", "FILE"), rows), *storage.conditions(value["members"])]))
     return parts
 
 

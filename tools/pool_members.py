@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from daemons.lab import sizes
+from daemons.lab_client import Lab
 from tools import storage
+from tools.changing import show
 from tools.errors import BadInput
 from tools.labs import choose
 from tools.output import print_json
@@ -48,7 +50,7 @@ def add_words(verbs: Subverbs, follow: Follow) -> None:
     grow.add_argument("--size", type=size, metavar="SIZE", help="make all of them so large first")
     change = verbs.add("set", _set, "how fast jobs may be: repair-rate=100MiB/s, or repair-rate=0 for no limit")
     _pool(change)
-    change.add_argument("settings", metavar="KEY=VALUE", nargs="+", help="repair-rate=RATE, until its process ends")
+    change.add_argument("settings", metavar="KEY=VALUE", nargs="+", help="repair-rate=RATE, until vfab up says another")
 
 
 def _pool(word: argparse.ArgumentParser) -> None:
@@ -104,13 +106,8 @@ def _set(options: argparse.Namespace) -> int:
     lab = choose(options.lab)
     storage.pool_named(lab, options.name)
     wanted = dict(_setting(text) for text in options.settings)
-    told = storage.call(lab, options.name, "set", **wanted)
-    if options.json:
-        print_json(told)
-    else:
-        rate = told["repair_rate"]
-        print(f"jobs of pool {options.name} " + (f"are held to {sizes.about(rate)}/s" if rate else "have no limit"))
-    return 0
+    with Lab(lab) as running:
+        return show(running.set_pool(options.name, **wanted), options.json)
 
 
 def _setting(text: str) -> tuple[str, int]:

@@ -10,8 +10,10 @@ from typing import Any
 
 from daemons.client import Client, Unreachable
 from daemons.errors import UserError
+from daemons.lab.mistake import printable
 from daemons.lab.sizes import about
 from storvirt.nbd.uri import UriError, is_uri, parse
+from storvirt.pool import states
 from tools.labs import KnownLab, desired
 from tools.output import table
 
@@ -95,11 +97,16 @@ def summary(row: dict[str, Any]) -> str:
     """A pool in one cell: members, LUNs, what is going on."""
     if "pool" not in row:
         return "waits to be opened" if row.get("waiting") else ""
-    members = [member for member in row["pool"]["members"] if member["state"] != "removed"]
-    inside = sum(member["state"] == "in" for member in members)
     luns = ", ".join(lun["name"] for lun in row.get("luns", ()))
-    parts = [f"{inside}/{len(members)} members", f"LUNs {luns}" if luns else "", progress(row.get("task"))]
+    parts = [f"{inside(row['pool'])} members", f"LUNs {luns}" if luns else "", progress(row.get("task"))]
     return "; ".join(part for part in parts if part)
+
+
+def inside(pool: dict[str, Any]) -> str:
+    """How many members are in, of how many: `5/5`, and `5/5+1` with a spare."""
+    states_of = [member["state"] for member in pool["members"] if member["state"] != states.REMOVED]
+    spares = states_of.count(states.SPARE)
+    return f"{states_of.count(states.IN)}/{len(states_of) - spares}" + (f"+{spares}" if spares else "")
 
 
 def progress(task: dict[str, Any] | None) -> str:
@@ -121,13 +128,13 @@ def pool_table(told: dict[str, dict[str, Any]]) -> str:
         if pool is None:
             lines.append((name, state(value), "", "", "", "", len(value.get("luns", ())) or ""))
             continue
-        members = [member for member in pool["members"] if member["state"] != "removed"]
-        inside = sum(member["state"] == "in" for member in members)
         counts = (len(value["volumes"]), len(value["luns"]))
-        lines.append(
-            (name, state(value), f"{inside}/{len(members)}", about(pool["size"]), about(pool["free"]), *counts)
-        )
+        lines.append((name, state(value), inside(pool), about(pool["size"]), about(pool["free"]), *counts))
     return table(header, lines)
+
+
+_AT = {"replace": "rebuilding", "rejoin": "rebuilding", "strengthen": "rebuilding", "scrub": "scrubbing",
+       "add": "growing", "rebalance": "rebalancing", "remove": "shrinking"}  # fmt: skip
 
 
 def state(value: dict[str, Any]) -> str:
@@ -138,19 +145,24 @@ def state(value: dict[str, Any]) -> str:
         return "waiting"
     task = value.get("task")
     if task is not None and task["state"] == "running":
-        return {"replace": "rebuilding", "scrub": "scrubbing"}[task["kind"]]
+        return _AT.get(task["kind"], str(task["kind"]))
     return "degraded" if any(row["state"] == "out" for row in value["pool"]["members"]) else "up"
 
 
 def member_table(value: dict[str, Any]) -> str:
-    header = ("MEMBER", "STATE", "SIZE", "FREE", "FILE")
+    header = ("MEMBER", "STATE", "SIZE", "FREE", "HEALED", "FILE")
     shown = [row for row in value["pool"]["members"] if row["state"] != "removed"]
-    lines = [(r["number"], _state(r), about(r["size"]), about(r["free"]), r["path"] or r["name"]) for r in shown]
-    return table(header, lines)
+    lines = [
+        (r["number"], r["condition"], about(r["size"]), about(r["free"]), r["healed"] or "-", r["path"] or r["name"])
+        for r in shown
+    ]
+    return "\n".join([table(header, lines), *conditions(shown)])
 
 
-def _state(member: dict[str, Any]) -> str:
-    return f"{member['state']}, leaving" if member.get("leaving") else str(member["state"])
+def conditions(members: list[dict[str, Any]]) -> list[str]:
+    """A sentence about each member of which there is more to say than that it is in."""
+    extra = [row for row in members if row["condition"] not in states.ORDINARY]
+    return [printable(states.said(row.get("path") or row["name"], row["condition"])) for row in extra]
 
 
 def volume_table(found: list[dict[str, Any]]) -> str:
@@ -170,11 +182,13 @@ def place(lun: dict[str, Any]) -> str:
     return where if lun["listening"] else f"{where} (nobody listens yet)"
 
 
-def absolute(path: str) -> str:
-    """As the user means it, from where he stands; links are followed by whoever opens it. An NBD URI stays one."""
+def absolute(path: str, folder: str = "") -> str:
+    """As the user means it, from where he stands, or from a folder; links are followed by whoever opens it. An NBD URI
+    stays one."""
+    folder = folder or os.getcwd()
     if is_uri(path):
         try:
-            return parse(path, os.getcwd()).text
+            return parse(path, folder).text
         except UriError as error:
             raise UserError(str(error)) from None
-    return os.path.normpath(os.path.join(os.getcwd(), path))
+    return os.path.normpath(os.path.join(folder, path))

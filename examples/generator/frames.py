@@ -16,5 +16,5 @@ with Nic.connect(endpoint) as nic:
     source = bytes.fromhex(nic.mac.replace(":", ""))
     for number in range(count):
         nic.send(b"\xff" * 6 + source + b"\x88\xb5" + f"frame {number}".encode().ljust(46, b"\0"))
-        time.sleep(0.1)
+        time.sleep(0.1)  # ten a second
     print(f"{count} frames from {nic.mac}")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from pathlib import Path
 
 from tools.bench import (
     blk_disk,
     blk_kernels,
     blk_levels,
+    blk_library,
     blk_nbd,
     blk_p99,
     blk_raid,
+    blk_rebuild,
+    blk_sustained,
     net_datagram,
     net_guests,
     net_memory,
@@ -33,8 +38,13 @@ FAMILIES = {
     "blk/tmpfs/raid5": blk_raid.rows_tmpfs,
     "blk/tmpfs/levels": blk_levels.rows_tmpfs,
     "blk/disk/levels": blk_levels.rows_disk,
+    "blk/tmpfs/library": blk_library.rows_tmpfs,
     "blk/disk/nbd": blk_disk.rows,
     "blk/disk/raid5": blk_raid.rows_disk,
+    "blk/tmpfs/rebuild": blk_rebuild.rows_tmpfs,
+    "blk/disk/rebuild": blk_rebuild.rows_disk,
+    "blk/tmpfs/sustained": blk_sustained.rows_tmpfs,
+    "blk/disk/sustained": blk_sustained.rows_disk,
     "blk/p99/tmpfs": blk_p99.rows_tmpfs,
     "blk/p99/disk": blk_p99.rows_disk,
     "net/datagram": net_datagram.rows,
@@ -59,6 +69,8 @@ def main() -> None:
     families = {name: family for name, family in FAMILIES.items() if name.startswith(options.only)}
     if not families:
         parser.error(f"there is no family {options.only!r}; there are: {', '.join(FAMILIES)}")
+    # What was mounted, attached and started is taken down on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"# {machine()}", flush=True)
     rows: list[Row] = []
     for family in families.values():

@@ -1,15 +1,11 @@
 """Every RAID level beside btrfs of the same profile over loop devices on the same medium, and beside the raw files.
 
-Rows blk/MEDIUM/levels/*, and blk/MEDIUM/rebuild/*. Knows: levels, jobs, what a rebuild reads and writes.
-Refuses to know: how a pool or a btrfs is made.
+Rows blk/MEDIUM/levels/*. Knows: levels, jobs. Refuses to know: how a pool or a btrfs is made.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -55,6 +51,10 @@ SHAPE = (
     "512 MiB filled before, no flush during a run; ours: stord, 32 KiB grains, CRC32C, unix socket, page cache; "
     "btrfs: CRC32C, loop devices, libaio direct=1"
 )
+RAW = (
+    f"peer: {MEMBERS} files, a thread each, page cache, pread and pwrite: their sum, of which RAID can write no more "
+    "than its data's share"
+)
 
 
 def rows_on(medium: str) -> Iterator[Row]:
@@ -62,13 +62,12 @@ def rows_on(medium: str) -> Iterator[Row]:
     if why:
         print(f"# {why}: no rows blk/{medium}/levels")
         return
+    raw = _raw(medium)
     for level, profiles in LEVELS.items():
-        yield from _level(medium, level, profiles)
-    yield from _raw(medium)
-    yield from _rebuild(medium)
+        yield from _level(medium, level, profiles, raw)
 
 
-def _level(medium: str, level: str, profiles: tuple[str, str] | None) -> Iterator[Row]:
+def _level(medium: str, level: str, profiles: tuple[str, str] | None, raw: dict[str, list[float]]) -> Iterator[Row]:
     with Folder(media.FOLDERS[medium]) as folder, ExitStack() as stack:
         members = MEMBERS + (level == "raid7")
         ours = stack.enter_context(StorLab(folder.path, level, members, MEMBER, SIZE))
@@ -80,15 +79,11 @@ def _level(medium: str, level: str, profiles: tuple[str, str] | None) -> Iterato
             fill(folder.path, target, SIZE)
         for job in JOBS:
             rates = _rates(folder.path, job, targets, [*ours.files, *(peer.files if peer else ())], peer)
-            name = f"blk/{medium}/levels/{level}-{job.name}/vs-{'btrfs' if peer else 'none'}"
-            yield make_row(
-                name,
-                job.unit,
-                rates[0],
-                rates[1] if peer else None,
-                "btrfs" if peer else "none",
-                f"{members} members, {SHAPE}",
-            )
+            name = f"blk/{medium}/levels/{level}-{job.name}"
+            shape = f"{members} members, {SHAPE}"
+            if peer:
+                yield make_row(f"{name}/vs-btrfs", job.unit, rates[0], rates[1], "btrfs", shape)
+            yield make_row(f"{name}/vs-raw", job.unit, rates[0], raw[job.name], "raw files", f"{shape}; {RAW}")
 
 
 def _rates(
@@ -105,54 +100,24 @@ def _rates(
     return rates
 
 
-def _raw(medium: str) -> Iterator[Row]:
-    """The members by themselves, all at once: what no RAID over them can exceed (k of n of it, with parity)."""
+def _raw(medium: str) -> dict[str, list[float]]:
+    """By job the rates of the members by themselves, all at once."""
+    taken: dict[str, list[float]] = {job.name: [] for job in JOBS}
     with Folder(media.FOLDERS[medium]) as folder:
         files = [f"{folder.path}/raw{number}.img" for number in range(MEMBERS)]
         share = SIZE // MEMBERS
         for path in files:
             fill(folder.path, ("--ioengine=psync", f"--filename={path}"), share)
         for job in JOBS:
-            sums = []
             for _ in range(RUNS):
                 media.settle(files)
                 jobs = [
                     ["--ioengine=psync", f"--filename={path}", *job.options, *timed(SECONDS), f"--size={share}"]
                     for path in files
                 ]
-                sums.append(sum(rate(said[job.direction], job.unit) for said in run(folder.path, *jobs)))
-            settings = f"{MEMBERS} files, a thread each, page cache, pread and pwrite; the sum: for comparison"
-            yield make_row(f"blk/{medium}/levels/raw-{job.name}/vs-none", job.unit, sums, None, "none", settings)
-
-
-def _rebuild(medium: str) -> Iterator[Row]:
-    """A member replaced; beside it dd, which reads the other three and writes one."""
-    ours, theirs = [], []
-    for _ in range(RUNS):
-        with Folder(media.FOLDERS[medium]) as folder, StorLab(folder.path, "raid5", MEMBERS, MEMBER, SIZE) as lab:
-            fill(folder.path, over_nbd(lab.socket), SIZE)
-            media.settle(lab.files)
-            begin = time.perf_counter()
-            lab.replace(1, "new.img")
-            ours.append(SIZE / (time.perf_counter() - begin) / 1e9)
-            theirs.append(_copied(folder.path, lab.files))
-    settings = (
-        "raid5, 4 members, 512 MiB of data; peer: dd reads what three members hold of it and writes one, with fsync; "
-        "data rebuilt or read"
-    )
-    yield make_row(f"blk/{medium}/rebuild/raid5/vs-dd", "GB/s", ours, theirs, "dd", settings)
-
-
-def _copied(folder: str, files: Sequence[str]) -> float:
-    """GB/s of the user's data when dd does the same work: SIZE read from three files, a third of it written."""
-    part = SIZE // (MEMBERS - 1) >> 20
-    begin = time.perf_counter()
-    for number, path in enumerate(files[:-1]):
-        target = os.path.join(folder, "dd.img") if number == 0 else os.devnull
-        sync = ["conv=fsync"] if number == 0 else []
-        words = ["dd", f"if={path}", f"of={target}", "bs=1M", f"count={part}", *sync]
-        subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
-    return SIZE / (time.perf_counter() - begin) / 1e9
+                said = run(folder.path, *jobs)
+                taken[job.name].append(sum(rate(one[job.direction], job.unit) for one in said))
+    return taken
 
 
 def rows_tmpfs() -> Iterator[Row]:

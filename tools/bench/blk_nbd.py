@@ -72,7 +72,7 @@ class Peer:
             self._process = subprocess.Popen(commands[name], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + 10
         while not os.path.exists(self.socket) and time.monotonic() < deadline:
-            time.sleep(0.01)
+            time.sleep(0.01)  # their servers do not tell when they listen
 
     def end(self) -> None:
         self._process.terminate()

@@ -22,6 +22,14 @@ def problem(medium: str, need: int) -> str:
     return f"{folder} has {free >> 20} MiB free, and {need >> 20} are needed" if free < need else ""
 
 
+def memory_problem(need: int) -> str:
+    """Why `need` bytes of a tmpfs would not fit into this machine's memory; "" if they do."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        fields = {name: int(value.split()[0]) << 10 for name, value in (text.split(":") for text in file)}
+    free = fields["MemAvailable"]
+    return f"{free >> 20} MiB of memory are free, and {need >> 20} are needed" if free < need else ""
+
+
 def _kind(folder: str) -> str:
     """The type of the file system that a folder is on (proc(5), mounts)."""
     path, kind, longest = os.path.realpath(folder), "", ""

@@ -53,7 +53,7 @@ def _profile(perf: str, folder: str, rig: SwitchRig, burst: int) -> dict[str, fl
     command = [perf, "record", "-F", "5000", "-o", data, "-p", str(rig.process.pid)]
     with open(os.path.join(folder, "perf.log"), "wb") as log:
         recorder = subprocess.Popen(command, stdout=log, stderr=log)
-        time.sleep(WATCHED)
+        time.sleep(WATCHED)  # the time that perf watches; it ends when it is told to
         recorder.send_signal(signal.SIGINT)
         recorder.wait(LIMIT)
     sender.result()

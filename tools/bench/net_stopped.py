@@ -67,7 +67,7 @@ def _until_drops(rig: SwitchRig) -> None:
             return
         if time.monotonic() > deadline:
             raise RuntimeError("net/stopped: the stopped peer costs no drops")
-        time.sleep(0.01)
+        time.sleep(0.01)  # a switch tells of its drops when it is asked
 
 
 def _throughput(stop: bool) -> float:

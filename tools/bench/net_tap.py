@@ -44,7 +44,7 @@ def _frames(folder: str, tools: str) -> float:
     before = _arrived()
     sent = json.loads(inside(FIRST, tools, "blast", NAMES[0], found[1], str(SECONDS), seconds=SECONDS + 20))
     while _arrived() != (now := _arrived()):
-        time.sleep(0.02)
+        time.sleep(0.02)  # the kernel tells of a counter when it is asked
     return (now - before) / float(sent["seconds"]) / 1e3
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 from tools.bench.rig import Child, Folder, SwitchRig
 from tools.bench.rows import Row, make_row
@@ -24,38 +25,30 @@ def _rate(folder: str, rig: SwitchRig, burst: int, size: int) -> float:
     return float(got["received"]) / float(got["seconds"]) / 1e6
 
 
+def _asked(folder: str, ask: Sequence[str], *others: Sequence[str]) -> dict[str, float]:
+    """Round trips that `ask` makes while the others, which begin before it, answer."""
+    with ExitStack() as stack:
+        for words in others:
+            other = Child(folder, PART, *words)
+            stack.callback(other.end)
+            other.wait_for("ready")
+        return Child(folder, PART, *ask, TRIPS).result()
+
+
 def _trip(folder: str, rig: SwitchRig, far: SwitchRig | None = None) -> dict[str, float]:
     """Round trips between NICs at one switch, or at two with a trunk between them."""
-    other = Child(folder, PART, "echo", (far or rig).port(2))
-    other.wait_for("ready")
-    try:
-        return Child(folder, PART, "ask", rig.port(1), TRIPS).result()
-    finally:
-        other.end()
+    return _asked(folder, ("ask", rig.port(1)), ("echo", (far or rig).port(2)))
 
 
 def _plain_trip(folder: str, number: int) -> dict[str, float]:
     endpoint = f"ipc://{folder}/plain-{number}"
-    other = Child(folder, PART, "zmq-echo", endpoint)
-    other.wait_for("ready")
-    try:
-        return Child(folder, PART, "zmq-ask", endpoint, TRIPS).result()
-    finally:
-        other.end()
+    return _asked(folder, ("zmq-ask", endpoint), ("zmq-echo", endpoint))
 
 
 def _relayed_trip(folder: str, number: int) -> dict[str, float]:
     """Round trips of plain messages through a process that hands them on, as a switch does."""
     endpoint = f"ipc://{folder}/relay-{number}"
-    relay = Child(folder, PART, "zmq-relay", endpoint)
-    relay.wait_for("ready")
-    mirror = Child(folder, PART, "zmq-mirror", endpoint)
-    mirror.wait_for("ready")
-    try:
-        return Child(folder, PART, "zmq-ask", endpoint, TRIPS).result()
-    finally:
-        mirror.end()
-        relay.end()
+    return _asked(folder, ("zmq-ask", endpoint), ("zmq-relay", endpoint), ("zmq-mirror", endpoint))
 
 
 def rows() -> Iterator[Row]:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from netvirt import Nic
 from netvirt.burst import Burst
+
+if TYPE_CHECKING:
+    import zmq
 
 A, B = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 TYPE = b"\x88\xb5"  # IEEE 802 local experimental ethertype 1
@@ -73,77 +79,72 @@ def ask(endpoint: str, count: int) -> None:
             while (answer := nic.receive(1.0)) is not None and answer[:6] != A:
                 pass
             times.append(time.perf_counter() - begin)
-    times = sorted(times[count // 10 :])
-    say(p50=times[len(times) // 2] * 1e6, p99=times[len(times) * 99 // 100] * 1e6)
+    say_trips(times)
+
+
+@contextmanager
+def plain(kind: str, endpoint: str) -> Iterator[zmq.Socket[bytes]]:
+    """A socket of bare ZeroMQ: a ROUTER that listens, or a DEALER that dials."""
+    import zmq
+
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(getattr(zmq, kind))
+    (socket.bind if kind == "ROUTER" else socket.connect)(endpoint)
+    try:
+        yield socket
+    finally:
+        socket.close()
+        context.term()
 
 
 def zmq_echo(endpoint: str) -> None:
     """The plain peer: one ROUTER that sends every message back."""
-    import zmq
-
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(zmq.ROUTER)
-    socket.bind(endpoint)
-    print("ready", flush=True)
-    while socket.poll(5000):
-        socket.send_multipart(socket.recv_multipart())
-    socket.close()
-    context.term()
+    with plain("ROUTER", endpoint) as socket:
+        print("ready", flush=True)
+        while socket.poll(5000):
+            socket.send_multipart(socket.recv_multipart())
     say(done=True)
 
 
 def zmq_relay(endpoint: str) -> None:
     """The plain peer of a switch: one ROUTER that hands on every message of one dealer to the other."""
-    import zmq
-
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(zmq.ROUTER)
-    socket.bind(endpoint)
-    print("ready", flush=True)
     known: list[bytes] = []
-    while socket.poll(5000):
-        name, message = socket.recv_multipart()
-        if name not in known:
-            known.append(name)
-        others = [other for other in known if other != name]
-        if others and message:
-            socket.send_multipart((others[0], message))
-    socket.close()
-    context.term()
+    with plain("ROUTER", endpoint) as socket:
+        print("ready", flush=True)
+        while socket.poll(5000):
+            name, message = socket.recv_multipart()
+            if name not in known:
+                known.append(name)
+            others = [other for other in known if other != name]
+            if others and message:
+                socket.send_multipart((others[0], message))
     say(done=True)
 
 
 def zmq_mirror(endpoint: str) -> None:
     """The far end behind a relay: sends every message back."""
-    import zmq
-
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(zmq.DEALER)
-    socket.connect(endpoint)
-    socket.send(b"")
-    print("ready", flush=True)
-    while socket.poll(5000):
-        socket.send(socket.recv())
-    socket.close()
-    context.term()
+    with plain("DEALER", endpoint) as socket:
+        socket.send(b"")
+        print("ready", flush=True)
+        while socket.poll(5000):
+            socket.send(socket.recv())
     say(done=True)
 
 
 def zmq_ask(endpoint: str, count: int) -> None:
-    import zmq
-
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(zmq.DEALER)
-    socket.connect(endpoint)
     message, times = bytes(104), []
-    for _ in range(count):
-        begin = time.perf_counter()
-        socket.send(message)
-        socket.recv()
-        times.append(time.perf_counter() - begin)
-    socket.close()
-    context.term()
-    times = sorted(times[count // 10 :])
+    with plain("DEALER", endpoint) as socket:
+        for _ in range(count):
+            begin = time.perf_counter()
+            socket.send(message)
+            socket.recv()
+            times.append(time.perf_counter() - begin)
+    say_trips(times)
+
+
+def say_trips(times: list[float]) -> None:
+    """Round trips in seconds, in the order that they were made; the first tenth does not count."""
+    times = sorted(times[len(times) // 10 :])
     say(p50=times[len(times) // 2] * 1e6, p99=times[len(times) * 99 // 100] * 1e6)
 
 

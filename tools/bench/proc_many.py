@@ -54,11 +54,11 @@ def rows() -> Iterator[Row]:
         lab.write_text(wide_tree(SWITCHES))
         up = command([*VFAB, "up", str(lab)])
         try:
-            time.sleep(8)  # until the nursery has ended
+            time.sleep(8)  # the nursery has ended by then; its end is told to fabricd alone
             pids = _pids()
             memory = sum(memory_kib(pid)["pss"] for pid in pids) / 1024
             before, begun = _cpu_seconds(pids), time.monotonic()
-            time.sleep(IDLE_SECONDS)
+            time.sleep(IDLE_SECONDS)  # the time that is measured
             busy = (_cpu_seconds(pids) - before) / (time.monotonic() - begun) * 100
         finally:
             down = command([*VFAB, "-l", "wide", "down"])

@@ -43,6 +43,6 @@ def rows() -> Iterator[Row]:
 
 
 def _idle(pid: int) -> float:
-    """Private memory in MiB, after stord has looked after its members once or twice."""
-    time.sleep(1.5)
+    """Private memory in MiB."""
+    time.sleep(1.5)  # stord has looked after its members once or twice by then, and says nothing when it has
     return memory_kib(pid)["private"] / 1024

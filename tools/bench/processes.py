@@ -30,7 +30,7 @@ def _idle() -> Iterator[Row]:
     for _ in range(RUNS):
         with Folder() as folder, SwitchRig(folder.path, ports=8) as rig:
             ready.append(rig.ready_ms)
-            time.sleep(0.3)
+            time.sleep(0.3)  # what its start left to do is done by then; an idle process does not tell that it is
             memory = memory_kib(rig.process.pid)
             private.append(memory["private"] / 1024)
             pss.append(memory["pss"] / 1024)

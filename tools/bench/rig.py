@@ -75,7 +75,7 @@ class SwitchRig:
                 os.waitpid(self.process.pid, os.WNOHANG)
             except ChildProcessError:
                 break
-            time.sleep(0.01)
+            time.sleep(0.01)  # it may be no child of ours: then nothing tells of its end
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +111,7 @@ class Child:
         while word not in self._text():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"a benchmark's child did not start: {self._text()[-500:]}")
-            time.sleep(0.005)
+            time.sleep(0.005)  # a file tells nobody that it has grown
 
     def _text(self) -> str:
         with open(self._out, encoding="utf-8", errors="replace") as file:

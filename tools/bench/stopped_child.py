@@ -15,7 +15,7 @@ from netvirt.burst import Burst
 from tools.bench.nic_child import TYPE, say
 
 PEER, LOADER = bytes.fromhex("020000000003"), bytes.fromhex("020000000004")
-BURST, SIZE, PAUSE = 32, 1514, 0.002
+BURST, SIZE, PAUSE = 32, 1514, 0.002  # a load of that many frames a second, not as many as go
 
 
 def peer(path: str) -> None:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tools.bench.rig import Folder, SwitchRig
@@ -60,7 +61,7 @@ def process(folder: str, *argv: str, ready: str = "", when: Callable[[], bool] =
         while ready not in log.read_text(errors="replace") or not when():
             if started.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{argv[0]} did not start: {log.read_text(errors='replace')[-300:]}")
-            time.sleep(0.01)
+            time.sleep(0.01)  # other people's programs do not tell when they are ready
         yield
     finally:
         assert started.stdin is not None
@@ -125,9 +126,7 @@ def vde_switch(folder: str, tools: str, offload: bool) -> Iterator[None]:
         stack.enter_context(served)
         for name in NAMES:
             made = os.path.join("/sys/class/net", name)
-            stack.enter_context(
-                process(folder, "vde_plug2tap", "-s", there, name, when=lambda made=made: os.path.exists(made))  # type: ignore[misc]
-            )
+            stack.enter_context(process(folder, "vde_plug2tap", "-s", there, name, when=partial(os.path.exists, made)))
         settle(offload)
         yield
 

@@ -7,7 +7,8 @@ import argparse
 from daemons.errors import UserError
 from tools import storage
 from tools.labs import choose
-from tools.output import print_json, warn
+from tools.output import print_json
+from tools.part_status import status
 from tools.subverbs import Subverbs
 
 
@@ -50,15 +51,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    chosen, problems = storage.health(storage.statuses(choose(options.lab)), "luns", options.name)
-    if options.json:
-        print_json({"luns": chosen, "problems": problems})
-        return 1 if problems else 0
-    if chosen or not problems:
-        print(storage.lun_table(chosen) if chosen else "This lab has no LUNs.")
-    for problem in problems:
-        warn(problem)
-    return 1 if problems else 0
+    return status(options, "luns", storage.lun_table)
 
 
 def _create(options: argparse.Namespace) -> int:

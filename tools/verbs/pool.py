@@ -20,9 +20,10 @@ from tools.pool_members import add_words as add_members
 from tools.pool_plan import add_word as add_plan
 from tools.subverbs import Subverbs, size
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.1  # stord tells of a job when it is asked, also one that was started anew meanwhile
 _RESTART_SECONDS = 30.0  # in which fabricd brings a pool's process back
 _BAR = 30
+_GO_ON = ("replace", "remove", "rebalance", "scrub", "add")  # jobs that outlive the pool's process
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,7 +171,7 @@ def _wait(lab: KnownLab, pool: str, begun: dict[str, Any]) -> dict[str, Any]:
                 told = storage.call(lab, pool, "status")
                 heard = time.monotonic()
             except Unreachable:
-                if begun["kind"] not in ("replace", "remove") or time.monotonic() - heard > _RESTART_SECONDS:
+                if begun["kind"] not in _GO_ON or time.monotonic() - heard > _RESTART_SECONDS:
                     raise
                 told = {}
             task = told.get("task")
@@ -198,8 +199,12 @@ def _why_it_waits(told: dict[str, Any], said: str, progress: Progress) -> str:
 def _ended_with_its_process(begun: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     """What became of a job of which the pool's new process knows nothing."""
     states = {member["path"]: member["state"] for member in told["pool"]["members"]}
+    if begun["kind"] == "rebalance":  # or there would be one that goes on
+        return {**begun, "state": "done", "done": begun["total"]}
     if begun["kind"] == "remove" and states.get(begun["what"]) == "removed":
         return {**begun, "state": "done", "done": begun["total"]}
+    if begun["kind"] == "add" and states.get(begun["path"]) == "in":
+        return {**begun, "state": "done"}
     if begun["kind"] == "replace" and (states.get(begun["old"]), states.get(begun["path"])) == ("removed", "in"):
         return {**begun, "state": "done", "done": begun["total"]}
     return {**begun, "state": "failed", "problem": "the pool's process began anew; ask for it again"}

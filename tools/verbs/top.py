@@ -60,7 +60,7 @@ def _look(lab: KnownLab, only: str | None) -> tuple[dict[str, SwitchCounters], l
 def _once(lab: KnownLab, options: argparse.Namespace, period: float) -> int:
     before, _ = _look(lab, options.switch)
     began = time.monotonic()
-    time.sleep(period)
+    time.sleep(period)  # the rates are those of this time
     after, problems = _look(lab, options.switch)
     rows = rates(before, after, time.monotonic() - began)
     if options.json:
@@ -88,7 +88,7 @@ def _quit(keys: int | None, period: float) -> bool:
     end = time.monotonic() + period
     while (left := end - time.monotonic()) > 0:
         if keys is None:
-            time.sleep(left)
+            time.sleep(left)  # no keyboard: nothing can come before
         elif select.select([keys], [], [], left)[0] and os.read(keys, 64)[:1] in (b"q", b"Q", b"\x03", b""):
             return True
     return False
