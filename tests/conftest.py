@@ -94,6 +94,13 @@ def _living_in(folder: str) -> dict[processes.Process, str]:
 
 
 @pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path that nobody else may enter: a unix socket's has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="vf-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A short private folder with `run`, `state` and `home` in it; fails if a process stays in it."""
     folder = tempfile.mkdtemp(prefix="vf-", dir="/tmp")
@@ -107,7 +114,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     survivors = _living_in(folder)
     deadline = time.monotonic() + GRACE
     while survivors and time.monotonic() < deadline:  # some may just be ending
-        time.sleep(0.02)
+        time.sleep(0.02)  # they are not ours to wait for
         survivors = _living_in(folder)
     for process in survivors:
         processes.end(process, signal.SIGKILL, 5.0)

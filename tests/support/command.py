@@ -32,8 +32,7 @@ class Vfab:
             self.environment[name] = str(self.path / folder)
         self._started: list[subprocess.Popen[bytes]] = []
 
-    @staticmethod
-    def argv(*arguments: str) -> list[str]:
+    def argv(self, *arguments: str) -> list[str]:
         return [sys.executable, "-P", "-m", "tools.vfab", *arguments]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

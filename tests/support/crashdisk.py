@@ -240,10 +240,10 @@ def _kill(files: Files, event: Event | None, dice: random.Random, exhaustive_bel
         yield whole, "the process ends between two calls"
         return
     offset, data = event.args
-    cuts = range(len(data) + 1)
+    cuts: Sequence[int] = range(len(data) + 1)
     if len(cuts) > exhaustive_below:
         edges = [c for c in (0, 1, 511, 512, 513, 4096 - offset % 4096, len(data) - 1, len(data)) if c in cuts]
-        cuts = sorted({*edges, *(dice.randrange(len(data)) for _ in range(samples))})  # type: ignore[assignment]
+        cuts = sorted({*edges, *(dice.randrange(len(data)) for _ in range(samples))})
     for cut in cuts:
         after = dict(whole)
         after[event.name] = whole[event.name].copy()

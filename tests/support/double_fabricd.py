@@ -33,6 +33,6 @@ def draw(file: str, paths: LabPaths, store: StateStore, dry: bool) -> Plan:
 
 if __name__ == "__main__":
     stand_in = types.ModuleType("daemons.blueprint")
-    stand_in.draw = draw  # type: ignore[attr-defined]
+    vars(stand_in)["draw"] = draw
     sys.modules["daemons.blueprint"] = stand_in
     sys.exit(fabricd.main(table=TABLE))

@@ -1,6 +1,6 @@
 """vmd's configuration for tests, and a line to the shell of a guest that vmd has started.
 
-Knows: the value of ARCHITECTURE.md; the line protocol of guest/init over a second serial port. Refuses to know: vmd.
+Knows: the value of ARCHITECTURE.md; the second serial port. Refuses to know: vmd, what is said there (guest/shell.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.guest.guest import BOOT_SECONDS, COMMAND_SECONDS, Result
+from tests.support.guest.shell import BOOT_SECONDS, ShellLine
 
 APPEND = "console=ttyS0 quiet panic=-1"
 
@@ -50,13 +50,12 @@ def shell_arguments(path: str) -> list[str]:
     return ["-chardev", f"socket,id=shell,path={path},server=on,wait=off", "-serial", "chardev:shell"]
 
 
-class Shell:
+class Shell(ShellLine):
     """Runs commands in a guest (tests/support/guest/init) over the unix socket of its second serial port."""
 
     def __init__(self, path: str) -> None:
+        super().__init__()
         self._path = path
-        self._line: socket.socket | None = None
-        self._received = b""
 
     def wait(self, seconds: float = BOOT_SECONDS) -> Shell:
         """Until the guest's shell answers. What it said before we came is lost, so it is asked again and again."""
@@ -68,44 +67,15 @@ class Shell:
                     return self
             except (OSError, TimeoutError):
                 self.close()
-                time.sleep(0.05)
-        raise AssertionError(f"no guest at {self._path} in {seconds:g} s; last: {self._received!r}")
-
-    def run(self, command: str, seconds: float = COMMAND_SECONDS) -> Result:
-        """One line of shell; the output is stdout and stderr together. Raises TimeoutError and OSError."""
-        assert self._line is not None and "\n" not in command
-        mark = f"@{time.monotonic_ns()}@"
-        self._line.sendall(f"{mark} {command}\n".encode())
-        output = self._read_to(f"\n{mark} ".encode(), seconds)
-        code = self._read_to(b"\n", seconds)
-        return Result(int(code), output.decode("utf-8", "replace"))
-
-    def must(self, command: str, seconds: float = COMMAND_SECONDS) -> str:
-        """The output of a command that has to succeed."""
-        code, output = self.run(command, seconds)
-        assert code == 0, f"{command!r} in the guest: exit code {code}\n{output}"
-        return output
+                time.sleep(0.05)  # nothing tells of a socket that is not there yet, nor of a guest that still boots
+        raise AssertionError(f"no guest at {self._path} in {seconds:g} s; last: {self.received!r}")
 
     def close(self) -> None:
-        if self._line is not None:
-            self._line.close()
-            self._line = None
+        self.hang_up()
 
     def _connect(self) -> None:
         self.close()
-        self._received = b""
-        self._line = socket.socket(socket.AF_UNIX)
-        self._line.settimeout(1.0)
-        self._line.connect(self._path)
-
-    def _read_to(self, end: bytes, seconds: float) -> bytes:
-        assert self._line is not None
-        until = time.monotonic() + seconds
-        while end not in self._received:
-            self._line.settimeout(max(0.001, until - time.monotonic()))
-            piece = self._line.recv(65536)
-            if not piece:
-                raise ConnectionResetError("the guest has ended")
-            self._received += piece
-        before, _, self._received = self._received.partition(end)
-        return before
+        self.received = b""
+        self.line = socket.socket(socket.AF_UNIX)
+        self.line.settimeout(1.0)
+        self.line.connect(self._path)

@@ -59,7 +59,7 @@ class Guest:
                 self.close()
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(0.01)
+                time.sleep(0.01)  # nothing tells that a server listens again
 
     def _connect(self) -> None:
         made = socket.socket(socket.AF_UNIX)

@@ -109,7 +109,3 @@ def started() -> Iterator[Ovs]:
             yield switch
         finally:
             switch.close()
-
-
-def tag(vid: int, pcp: int = 0, dei: int = 0, tpid: int = 0x8100) -> bytes:
-    return tpid.to_bytes(2, "big") + (pcp << 13 | dei << 12 | vid).to_bytes(2, "big")

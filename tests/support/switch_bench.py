@@ -16,10 +16,6 @@ ALL = b"\xff" * 6
 IP = b"\x08\x00" + b"payload"
 
 
-def tag(vid: int, pcp: int = 0, dei: int = 0) -> bytes:
-    return b"\x81\x00" + (pcp << 13 | dei << 12 | vid).to_bytes(2, "big")
-
-
 def burst(*frames: bytes, **stamps: int) -> memoryview:
     out = Burst()
     for frame in frames:

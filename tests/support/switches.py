@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,6 @@ class Switch:
             self.signal(signal.SIGTERM)
             self.wait_for_end()
         self.loop.close()
+
+
+Make = Callable[..., Switch]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from netvirt.ports.loop import Loop
 from netvirt.ports.vxlan import VxlanPort
@@ -35,7 +36,7 @@ class Rig:
 
     untag = True
 
-    def __init__(self, remotes: int = 1, family: socket.AddressFamily = socket.AF_INET, **options: object) -> None:
+    def __init__(self, remotes: int = 1, family: socket.AddressFamily = socket.AF_INET, **options: Any) -> None:
         self.loop = Loop()
         self.end = End(self.loop, limit=1 << 20)
         self.queue, self.received, self.carriers = self.end.queue, self.end.frames, self.end.carriers
@@ -45,7 +46,7 @@ class Rig:
         self.hosts = [f"127.0.0.{n + 2}" for n in range(remotes)]
         self.port = VxlanPort(
             self.loop, f"{self.here}:{self.number}", [f"{host}:{self.number}" for host in self.hosts],
-            options.pop("vnis", VNI), *self.wires, **options,  # type: ignore[arg-type]
+            options.pop("vnis", VNI), *self.wires, **options,
         )  # fmt: skip
         self.end.driver = self.port
         self.peers: list[socket.socket] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import zmq
 
@@ -31,18 +32,18 @@ class World:
         self.listeners.append(listener(self.loop, url or self.url, epoch, **options))
         return self.listeners[-1]
 
-    def port(self, at: ZmqListener, name: str = "eth1", **options: object) -> End:
-        self.ends.append(listen_port(at, name, **options))  # type: ignore[arg-type]
+    def port(self, at: ZmqListener, name: str = "eth1", **options: Any) -> End:
+        self.ends.append(listen_port(at, name, **options))
         self.ends[-1].driver.open()
         return self.ends[-1]
 
-    def dial(self, port: str = "eth1", name: str = "h1", **options: object) -> End:
-        self.ends.append(dialer(self.loop, f"{self.url}#{port}", name, **options))  # type: ignore[arg-type]
+    def dial(self, port: str = "eth1", name: str = "h1", **options: Any) -> End:
+        self.ends.append(dialer(self.loop, f"{self.url}#{port}", name, **options))
         self.ends[-1].driver.open()
         return self.ends[-1]
 
-    def stranger(self, **options: object) -> zmq.Socket[bytes]:
-        self.sockets.append(stranger(self.url, **options))  # type: ignore[arg-type]
+    def stranger(self, **options: Any) -> zmq.Socket[bytes]:
+        self.sockets.append(stranger(self.url, **options))
         return self.sockets[-1]
 
     def until(self, condition: Callable[[], object], what: str = "it") -> None:

@@ -108,6 +108,6 @@ def test_every_vid_set_survives_the_round_trip(vids: frozenset[int]) -> None:
 def test_junk_raises_one_error_type_only(junk: object) -> None:
     for function in (addr.mac_bytes, addr.parse_vid_set):
         try:
-            function(junk)  # type: ignore[arg-type]
+            function(junk)  # type: ignore[arg-type]  # junk on purpose
         except addr.AddrError:
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 
@@ -54,11 +55,11 @@ CASES: list[tuple[list[dict[str, object]], bytes]] = [
 
 @pytest.mark.parametrize(("frames", "body"), CASES)
 @pytest.mark.parametrize("epoch", [0, 7, 2**64 - 1])
-def test_both_ways(frames: list[dict[str, object]], body: bytes, epoch: int) -> None:
+def test_both_ways(frames: list[dict[str, Any]], body: bytes, epoch: int) -> None:
     message = header(len(frames), epoch=epoch) + body
     built = Burst(epoch)
     for frame in frames:
-        built.append(**frame)  # type: ignore[arg-type]
+        built.append(**frame)
     assert bytes(built.message()) == bytes(memoryview(built)) == message
     assert (len(built), built.nbytes) == (len(frames), len(message))
     for read in (built, Burst.parse(message), Burst.parse(memoryview(message)), Burst.parse(bytearray(message))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from hypothesis import given
@@ -37,9 +38,13 @@ def held(error: CniError) -> None:
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4), st.sampled_from(list(NEEDS)), st.text(max_size=20))
 def test_a_configuration(more: dict[str, Any], command: str, arguments: str) -> None:
     for raw in (GOOD | more, more):
-        for ask in (network_of, valid_attachments, folders_of):
+        for ask in (
+            partial(network_of, raw, command, arguments),
+            partial(valid_attachments, raw),
+            partial(folders_of, raw),
+        ):
             try:
-                ask(raw, command, arguments) if ask is network_of else ask(raw)  # type: ignore[call-arg]
+                ask()
             except CniError as error:
                 held(error)
 

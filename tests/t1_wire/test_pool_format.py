@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -109,11 +110,11 @@ def test_the_longest_name() -> None:
         f.pack_superblock(SUPER._replace(name="ü" * 33))
 
 
-def flagged(**flags: int) -> list[MemoryMember]:
+def flagged(**flags: Any) -> list[MemoryMember]:
     """A pool of one member whose superblock, both copies of it, has these features."""
     member = MemoryMember(24 * MIB, "m0")
     format_pool([member], name="p", pool_id=POOL, member_ids=[MEMBER], extent=MIB)
-    super_ = f.unpack_superblock(member.read(0, 4096))._replace(**flags)  # type: ignore[arg-type]
+    super_ = f.unpack_superblock(member.read(0, 4096))._replace(**flags)
     member.write(0, f.pack_superblock(super_) * 2)
     return [member]
 
@@ -131,9 +132,11 @@ def test_features_that_are_not_known() -> None:
 
 def test_the_second_superblock_is_there_for_the_first() -> None:
     members = flagged()
+    first = members[0].read(0, 4096)
     members[0].write(0, b"\xff" * 4096)
     assert open_pool(members).name == "p"
-    members[0].write(4096, b"\xff" * 4096)
+    assert members[0].read(0, 4096) == first, "it is written anew from its twin"
+    members[0].write(0, b"\xff" * 8192)
     with pytest.raises(PoolError, match="no member of a pool"):
         open_pool(members)
 
@@ -147,6 +150,14 @@ def test_a_commit_record_both_ways() -> None:
     assert f.unpack_commit(data + b"what was there before") == COMMIT
     empty = COMMIT._replace(members=(), slabs=(), volumes=(), segments=())
     assert f.unpack_commit(f.pack_commit(empty)) == empty
+
+
+def test_flags_lie_where_earlier_records_have_zeros() -> None:
+    data = f.pack_commit(COMMIT)
+    assert f.unpack_commit(data).flags == 0 and data[76:80] == bytes(4)
+    newer = f.pack_commit(COMMIT._replace(flags=0x80000000 | f.REBALANCING))
+    assert struct.unpack_from("<I", newer, 76) == (0x80000001,)
+    assert f.unpack_commit(newer).flags == 0x80000001, "a bit that is not known here is kept"
 
 
 def test_a_commit_record_cut_anywhere_is_refused() -> None:
@@ -225,28 +236,28 @@ def test_tables_that_can_be() -> None:
 
 
 @pytest.mark.parametrize(("change", "words"), TABLES)
-def test_tables_that_cannot_be(change: dict[str, object], words: str) -> None:
+def test_tables_that_cannot_be(change: dict[str, Any], words: str) -> None:
     with pytest.raises(f.FormatError, match=words):
-        check(COMMIT._replace(**change), MIB)  # type: ignore[arg-type]
+        check(COMMIT._replace(**change), MIB)
 
 
 @pytest.mark.parametrize("change", SLABS, ids=str)
-def test_slabs_that_cannot_be(change: dict[str, object]) -> None:
-    slabs = (*COMMIT.slabs[:2], COMMIT.slabs[2]._replace(**change))  # type: ignore[arg-type]
+def test_slabs_that_cannot_be(change: dict[str, Any]) -> None:
+    slabs = (*COMMIT.slabs[:2], COMMIT.slabs[2]._replace(**change))
     with pytest.raises(f.FormatError, match="slab"):
         check(COMMIT._replace(slabs=slabs), MIB)
 
 
 @pytest.mark.parametrize("change", VOLUMES, ids=str)
-def test_volumes_that_cannot_be(change: dict[str, object]) -> None:
-    volume = COMMIT.volumes[0]._replace(**change)  # type: ignore[arg-type]
+def test_volumes_that_cannot_be(change: dict[str, Any]) -> None:
+    volume = COMMIT.volumes[0]._replace(**change)
     with pytest.raises(f.FormatError, match="volume"):
         check(COMMIT._replace(volumes=(volume,)), MIB)
 
 
 def test_a_record_that_lies_is_a_sentence_for_the_user() -> None:
     members = flagged()
-    at = f.RING_AT + 1 * f.RING_PLACE_SIZE
+    at = f.RING_AT + 2 * f.RING_PLACE_SIZE  # a new pool's first record and the checkpoint that opened it
     commit = f.unpack_commit(members[0].read(at, f.RING_PLACE_SIZE))
     members[0].write(at, f.pack_commit(commit._replace(segments=(f.SegmentRow(40, 1, 0),))))
     with pytest.raises(PoolError, match="pool p is damaged: segment 40"):

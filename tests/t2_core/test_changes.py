@@ -10,6 +10,7 @@ from daemons import port_keys
 from daemons.changes import changed, differences
 from daemons.errors import UserError
 from daemons.filed import Filed, wanted
+from daemons.filed import filed as read_filed
 from daemons.state import Desired, SqliteStore
 from netvirt.settings import PortSettings
 
@@ -207,6 +208,47 @@ def test_what_the_file_said_is_remembered_until_the_next_file(tmp_path: Any) -> 
     assert store.lab()["file"] == "f"
     store.set_lab({"name": "x"})
     assert filed.changed(now) == []
+
+
+def pool(rate: int | None) -> dict[str, Any]:
+    return {"pool": {"name": "p0", "members": ["/a"], **({} if rate is None else {"repair_rate": rate})}}
+
+
+def test_pools_are_changed_beside_switches_and_taken_back(tmp_path: Any) -> None:
+    store = SqliteStore(str(tmp_path / "state"))
+    store.set_lab({"name": "x", "file": "f"})
+    filed = Filed(store)
+    now = {"s1": Desired("switchd", config()), "p0": Desired("stord", pool(None))}
+    assert wanted(now, None, {"p0": {"repair_rate": 0}}) == ({}, [])
+    configs, rows = wanted(now, {"s1": {"ports": {"eth1": {"pvid": 20}}}}, {"p0": {"repair_rate": 1 << 20}})
+    assert [each["text"] for each in rows] == ["s1:eth1 pvid: 10 -> 20", "p0 repair-rate: no limit -> 1 MiB/s"]
+    assert configs["p0"] == pool(1 << 20)
+    filed.note(now, configs)
+    changed_now = {name: Desired(want.kind, configs[name]) for name, want in now.items()}
+    assert [each["text"] for each in Filed(store).changed(changed_now)] == [each["text"] for each in rows]
+    assert list(read_filed(store.lab())) == ["s1"], "who asks for switches is told of switches"
+    back = [each["text"] for each in filed.taken_back(changed_now, now)]
+    assert back == ["s1:eth1 pvid: 20 -> 10", "p0 repair-rate: 1 MiB/s -> no limit"]
+    gone = {"p0": Desired("switchd", config())}
+    assert filed.taken_back(changed_now, gone) == [] and Filed(store).changed(gone) == []
+
+
+@pytest.mark.parametrize(
+    ("wishes", "sentence"),
+    [
+        ({"p1": {"repair_rate": 1}}, "there is no pool 'p1'; there are p0"),
+        ({"s1": {"repair_rate": 1}}, "there is no pool 's1'"),
+        ({"p0": {"size": 1}}, "p0: 'size' cannot be changed"),
+        ({"p0": {"repair_rate": -1}}, "p0: repair_rate is a number of bytes from 0 to"),
+        ({"p0": {"repair_rate": True}}, "not 'True'"),
+        ({"p0": 7}, "a change is keys and values"),
+        ({}, "change needs 'switches' or 'pools'"),
+    ],
+)
+def test_wishes_for_pools_that_cannot_be(wishes: Any, sentence: str) -> None:
+    desired = {"s1": Desired("switchd", config()), "p0": Desired("stord", pool(None))}
+    with pytest.raises(UserError, match=sentence):
+        wanted(desired, None, wishes)
 
 
 @pytest.mark.parametrize(

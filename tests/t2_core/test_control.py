@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class Served:
 
     def _later(self, args: dict[str, Any], reply: Reply) -> None:
         for number in range(3):
-            self.loop.call_later(0.001 * number, lambda number=number: reply.event(number))  # type: ignore[misc]
+            self.loop.call_later(0.001 * number, partial(reply.event, number))
         self.loop.call_later(0.01, lambda: reply.done("late"))
 
     def _keep(self, args: dict[str, Any], reply: Reply) -> None:

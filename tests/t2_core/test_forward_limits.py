@@ -6,7 +6,8 @@ import pytest
 
 from netvirt.settings import PortSettings, VlanSettings
 from netvirt.switch import SECOND
-from tests.support.switch_bench import ALL, IP, A, B, Bench, C, tag
+from tests.support.forwarded import tag
+from tests.support.switch_bench import ALL, IP, A, B, Bench, C
 
 GROUP = bytes.fromhex("01005e000001")
 P10 = PortSettings(pvid=10)

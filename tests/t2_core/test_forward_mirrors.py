@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from netvirt.settings import S_TAG, Mirror, PortSettings, VlanSettings
 from netvirt.switch import Switch
-from tests.support.switch_bench import ALL, IP, A, B, Bench, C, tag
+from tests.support.forwarded import tag
+from tests.support.switch_bench import ALL, IP, A, B, Bench, C
 
 TRUNK = PortSettings("trunk", 0, frozenset({10, 20, 900}))
 PORTS = {"a": PortSettings(pvid=10, priority=3), "b": PortSettings(pvid=10), "t": TRUNK, "m": PortSettings(pvid=10)}

@@ -6,7 +6,8 @@ import pytest
 
 from netvirt.settings import S_TAG, PortSettings
 from netvirt.switch import VlanSettings
-from tests.support.switch_bench import ALL, IP, A, B, Bench, C, tag
+from tests.support.forwarded import tag
+from tests.support.switch_bench import ALL, IP, A, B, Bench, C
 
 TRUNK = PortSettings("trunk", 0, frozenset({10, 20, 30}))
 SEEN = {"t": TRUNK, "a10": PortSettings(pvid=10)}  # what becomes of a frame, seen inside and outside of its tag

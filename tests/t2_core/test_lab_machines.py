@@ -35,7 +35,7 @@ STORAGE = """
 storage:
   pools: {p: {members: [a.img, b.img], size: 64MiB}}
   volumes: {v: {pool: p, raid: raid1, size: 32MiB}}
-  luns: {lun0: {volume: v, nbd: true}, lun1: {volume: v, nbd: {tcp: "127.0.0.1:10809"}, read_only: true}}
+  luns: {lun0: {volume: v, nbd: true}, lun1: {volume: v, nbd: {tcp: "127.0.0.1:10809"}, read-only: true}}
 """
 EVERY = """
 name: t

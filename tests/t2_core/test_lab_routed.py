@@ -6,6 +6,7 @@ import pytest
 
 from daemons.lab import loader
 from daemons.lab.reach import doubtful_reach, expected_reach
+from daemons.lab.routed import Reach
 
 NODES = {
     "a": "{kind: netns, addresses: [10.0.0.1/24], gateway: 10.0.0.254}",
@@ -30,10 +31,11 @@ def reaches(**more: str) -> tuple[set[str], set[str]]:
     lab = loader.parse(text).lab
     sure, unsure = expected_reach(lab), doubtful_reach(lab)
     assert not {(*pair, ip) for pair in sure for ip in sure[pair]} & {(*p, ip) for p in unsure for ip in unsure[p]}
-    return tuple(  # type: ignore[return-value]
-        {f"{a} {b} {ip}" if b == "r" else f"{a} {b}" for (a, b), ips in found.items() for ip in ips}
-        for found in (sure, unsure)
-    )
+    return _said(sure), _said(unsure)
+
+
+def _said(found: Reach) -> set[str]:
+    return {f"{a} {b} {ip}" if b == "r" else f"{a} {b}" for (a, b), ips in found.items() for ip in ips}
 
 
 NEAR = {f"{one} {other}" for one in "abh" for other in "abh" if one != other}

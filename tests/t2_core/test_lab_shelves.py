@@ -23,7 +23,7 @@ def many(pools: int, members: int) -> Lab:
     }
     volumes = {f"{word}{p}": {"pool": pool, "raid": "raid0", "size": "1TiB"} for p, pool in enumerate(made)
                for word in ("spare", "used")}  # fmt: skip
-    luns = {f"lun{p}{letter}": {"volume": f"used{p}", "nbd": True, "read_only": letter == "b"} for p in range(pools)
+    luns = {f"lun{p}{letter}": {"volume": f"used{p}", "nbd": True, "read-only": letter == "b"} for p in range(pools)
             for letter in "ab"}  # fmt: skip
     storage = json.dumps({"pools": made, "volumes": volumes, "luns": luns})
     return loader.parse(f"name: t\nstorage: {storage}\n").lab

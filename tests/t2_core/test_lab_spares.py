@@ -26,7 +26,7 @@ def config(text: str) -> dict[str, Any]:
 
 def test_what_is_sent() -> None:
     assert set(config("")["pool"]) == {"name", "members", "size"}
-    wanted = check(config(", spares: [d.img, /e.img], repair_rate: 100MiB, spare_after: 0"))
+    wanted = check(config(", spares: [d.img, /e.img], repair-rate: 100MiB, spare-after: 0"))
     assert (wanted.spares, wanted.repair_rate, wanted.spare_after) == (("/labs/d.img", "/e.img"), 100 << 20, 0)
     wanted = check(config(""))
     assert (wanted.spares, wanted.repair_rate, wanted.spare_after) == ((), 0, 10)
@@ -37,8 +37,8 @@ def test_what_is_sent() -> None:
     [
         (", spares: [b.img]", "'b.img' is a member twice"),
         (", spares: [d.img, ./d.img]", "'./d.img' is a member twice"),
-        (", repair_rate: fast", "'fast' is no size"),
-        (", spare_after: -1", "f:4:67: here belongs another value, not '-1'"),
+        (", repair-rate: fast", "'fast' is no size"),
+        (", spare-after: -1", "f:4:67: here belongs another value, not '-1'"),
         (f", spares: [{', '.join(f'{n}.img' for n in range(62))}]", "a pool has at most 64 members, not 65"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from daemons.lab import loader, plan
 from daemons.lab.mistake import LabError
 from netvirt.settings import Mirror, PortSettings, VlanSettings
+from tests.support.labfiles import one_mistake
 from tests.t2_core.test_lab_plan import PLACES, ports
 
 HEAD = """name: t
@@ -182,15 +182,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_one_mistake(case: str) -> None:
-    marked, pattern = CASES[case]
-    before = marked[: marked.index("¤")]
-    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-    with pytest.raises(LabError) as caught:
-        loader.parse(marked.replace("¤", ""), "x.fab.yml")
-    found = [str(mistake) for mistake in caught.value.mistakes]
-    here = [text for text in found if text.startswith(f"x.fab.yml:{line}:{column}: ")]
-    assert any(re.search(pattern, text) for text in here), found
-    assert all("; " in text and "\n" not in text and text.isprintable() for text in found)
+    one_mistake(*CASES[case])
 
 
 def test_every_mistake_in_one_go_and_none_of_what_was_taken_out() -> None:

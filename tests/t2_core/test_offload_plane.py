@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -210,10 +211,10 @@ def test_whatever_comes_others_get_whole_bursts(
             queue.pop()
 
 
-def watcher(plane: Plane, takes: int, **port: object) -> int:
+def watcher(plane: Plane, takes: int, **port: Any) -> int:
     number = plane.add_port()
-    wanted = {"state": "forwarding", "takes_tagged": True, "pvid": 0, "member": [], "untagged": []} | port
-    plane.set_port(number, **wanted)  # type: ignore[arg-type]
+    wanted: dict[str, Any] = {"state": "forwarding", "takes_tagged": True, "pvid": 0, "member": [], "untagged": []}
+    plane.set_port(number, **(wanted | port))
     plane.set_offload(number, takes)
     plane.queue(number).open = True
     return number

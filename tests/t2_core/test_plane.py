@@ -8,9 +8,8 @@ from netvirt.burst import FLAG_IN, FLAG_OUT, Burst
 from netvirt.dataplane.plane import Plane
 from netvirt.dataplane.queue import Queue
 from netvirt.switch import SECOND, PortSettings, Switch
-from tests.support.switch_bench import ALL, IP, A, B, Bench, C, burst, tag, taken
-
-S_TAG = b"\x88\xa8\x00\x14"
+from tests.support.forwarded import FORWARDED, S20, tag
+from tests.support.switch_bench import ALL, IP, A, B, Bench, C, burst, taken
 
 PORTS = {
     "a10": PortSettings("access", 10, frozenset(), priority=1),
@@ -21,22 +20,6 @@ PORTS = {
     "off": PortSettings("trunk", 10, frozenset({10, 20}), state="disabled"),
     "blk": PortSettings("trunk", 10, frozenset({10, 20}), state="blocked"),
 }
-
-# ingress port, what stands between addresses and type, what leaves there by port
-FORWARDED = [
-    ("a10", b"", {"b10": b"", "t": tag(10, 1), "n": tag(10, 1)}),
-    ("b10", b"", {"a10": b"", "t": tag(10), "n": tag(10)}),
-    ("a10", tag(0, 6, 1), {"b10": b"", "t": tag(10, 6, 1), "n": tag(10, 6, 1)}),
-    ("a20", b"", {"t": tag(20), "n": b""}),
-    ("t", tag(10, 3), {"a10": b"", "b10": b"", "n": tag(10, 3)}),
-    ("t", tag(20, 7, 1), {"a20": b"", "n": b""}),
-    ("n", b"", {"a20": b"", "t": tag(20, 5)}),
-    ("n", tag(0, 2), {"a20": b"", "t": tag(20, 2)}),
-    ("n", tag(20, 4), {"a20": b"", "t": tag(20, 4)}),
-    ("n", tag(10) + tag(99), {"a10": tag(99), "b10": tag(99), "t": tag(10) + tag(99)}),
-    ("a10", S_TAG, {"b10": S_TAG, "t": tag(10, 1) + S_TAG, "n": tag(10, 1) + S_TAG}),
-    ("t", tag(10) + S_TAG, {"a10": S_TAG, "b10": S_TAG, "n": tag(10) + S_TAG}),
-]
 
 
 @pytest.mark.parametrize(("port", "between", "leaving"), FORWARDED)
@@ -60,7 +43,7 @@ DROPPED = [
     ("t", ALL + A + tag(4095) + IP, "bad-vid"),
     ("t", ALL + A + IP, "untagged-not-accepted"),
     ("t", ALL + A + tag(0, 7) + IP, "untagged-not-accepted"),
-    ("t", ALL + A + S_TAG + IP, "untagged-not-accepted"),
+    ("t", ALL + A + S20 + IP, "untagged-not-accepted"),
     ("t", ALL + A + tag(30) + IP, "vlan-not-allowed"),
     ("n", ALL + A + tag(4094) + IP, "vlan-not-allowed"),
     ("off", ALL + A + IP, "port-disabled"),

@@ -177,7 +177,7 @@ def test_other_junk_is_refused() -> None:
     with pytest.raises(ValueError, match="1 columns and 2 constants"):
         field.gf_sum([bytes(512)], [1, 2], bytearray(512))
     with pytest.raises((TypeError, BufferError)):
-        field.gf_sum([bytes(512)], [1], bytes(512))  # type: ignore[arg-type]
+        field.gf_sum([bytes(512)], [1], bytes(512))  # type: ignore[arg-type]  # junk on purpose
     for d, p, wanted in ((0, 1, 0), (2, 4, 0), (62, 3, 0), (3, 1, 4), (3, 1, -1), (3, -1, 0)):
         with pytest.raises(ValueError, match="there is no column"):
             field.gf_sources(d, p, wanted, 0)

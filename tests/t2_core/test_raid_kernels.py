@@ -181,7 +181,7 @@ def test_out_must_be_writable_and_no_buffer_stays_held() -> None:
         kernels.xor_parity([bytes(512)], bytes(512))
     column, out = bytearray(512), bytearray(512)
     with pytest.raises(TypeError):
-        kernels.xor_parity([column, "text"], out)  # type: ignore[list-item]
+        kernels.xor_parity([column, "text"], out)  # type: ignore[list-item]  # junk on purpose
     kernels.crc32c(0, column)
     column.clear()
     out.clear()

@@ -186,7 +186,7 @@ def test_a_grain_of_another_size_and_a_missing_column_are_refused() -> None:
     with pytest.raises(StripeError, match="a grain has 4096 bytes, not 4095"):
         stripe.split(bytes(4095))
     with pytest.raises(StripeError, match="nothing can be compared"):
-        stripe.agrees([bytes(2048), None, bytes(2048)])  # type: ignore[list-item]
+        stripe.agrees([bytes(2048), None, bytes(2048)])  # type: ignore[list-item]  # junk on purpose
 
 
 def test_no_buffer_is_held_or_changed() -> None:

@@ -7,19 +7,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.forwarded import FORWARDED, tag
 from tests.support.reference_switch import SECOND, Port, ReferenceSwitch
 
 A, B, C = (bytes([2, 0, 0, 0, 0, n]) for n in (1, 2, 3))
 ALL = b"\xff" * 6
 IP = b"\x08\x00" + b"payload"
 BOTH = frozenset({10, 20})
-
-
-def tag(vid: int, pcp: int = 0, dei: int = 0, tpid: int = 0x8100) -> bytes:
-    return tpid.to_bytes(2, "big") + (pcp << 13 | dei << 12 | vid).to_bytes(2, "big")
-
-
-S20 = tag(20, tpid=0x88A8)
 
 
 def switch(**more: Port) -> ReferenceSwitch:
@@ -33,22 +27,6 @@ def switch(**more: Port) -> ReferenceSwitch:
             **more,
         }
     )
-
-
-# (ingress port, what stands between addresses and type, what leaves: port -> the same place)
-FORWARDED = [
-    ("a10", b"", {"b10": b"", "t": tag(10, 1), "n": tag(10, 1)}),
-    ("b10", b"", {"a10": b"", "t": tag(10), "n": tag(10)}),
-    ("a10", tag(0, 6, 1), {"b10": b"", "t": tag(10, 6, 1), "n": tag(10, 6, 1)}),
-    ("a20", b"", {"t": tag(20), "n": b""}),
-    ("t", tag(10, 3), {"a10": b"", "b10": b"", "n": tag(10, 3)}),
-    ("t", tag(20, 7, 1), {"a20": b"", "n": b""}),
-    ("n", b"", {"a20": b"", "t": tag(20, 5)}),
-    ("n", tag(0, 2), {"a20": b"", "t": tag(20, 2)}),
-    ("n", tag(20, 4), {"a20": b"", "t": tag(20, 4)}),
-    ("n", tag(10) + tag(99), {"a10": tag(99), "b10": tag(99), "t": tag(10) + tag(99)}),
-    ("a10", S20, {"b10": S20, "t": tag(10, 1) + S20, "n": tag(10, 1) + S20}),
-]
 
 
 @pytest.mark.parametrize(("port", "between", "leaving"), FORWARDED)

@@ -5,6 +5,7 @@ mirrors, and what a change forgets.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,10 @@ def names(leaving: Iterable[tuple[str, bytes]]) -> list[str]:
     return [name for name, _ in leaving]
 
 
-def three(**change: object) -> ReferenceSwitch:
+def three(**change: Any) -> ReferenceSwitch:
     """Ports p, q and r in VLAN 10; `change` is what is special about p."""
     plain = Port("access", 10)
-    return ReferenceSwitch({"p": Port("access", 10, **change), "q": plain, "r": plain})  # type: ignore[arg-type]
+    return ReferenceSwitch({"p": Port("access", 10, **change), "q": plain, "r": plain})
 
 
 # The MAC table.

@@ -6,7 +6,8 @@ import pytest
 
 from netvirt.settings import Mirror, PortSettings, VlanSettings
 from netvirt.switch import SECOND, Switch
-from tests.support.switch_bench import ALL, IP, A, B, Bench, C, tag
+from tests.support.forwarded import tag
+from tests.support.switch_bench import ALL, IP, A, B, Bench, C
 
 TRUNK = PortSettings("trunk", 0, frozenset({10, 20}))
 PORTS = {"a": PortSettings(pvid=10), "b": PortSettings(pvid=10), "t": TRUNK}

@@ -22,6 +22,8 @@ from tests.support.links import End, run_until
 class DatagramRig:
     """The peer is a plain socket, one frame a datagram."""
 
+    port: DgramPort | UdpPort | VdePort | VdePlugPort
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.loop = Loop()
@@ -60,7 +62,7 @@ class DatagramRig:
         return self.data
 
     def close(self) -> None:
-        self.port.close()  # type: ignore[attr-defined]
+        self.port.close()
         self.peer_goes()
         self.loop.close()
 

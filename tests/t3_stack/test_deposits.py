@@ -119,7 +119,7 @@ def test_it_is_let_go_when_it_is_gone_itself(bench: Bench, stack: Stack) -> None
     run_until(lambda: "kept" not in bench.port.statistics(), bench.loop, what="the port hears of it")
     (held,) = bench.holder._held.values()
     run_until(lambda: "ended" in held.handing.problem, bench.loop, what="the holder hears of it")
-    assert held.handing._timer is None  # it is not given again
+    assert not held.handing._retry.waiting  # it is not given again
     bench.holder.settle()
     assert bench.holder._held == {}
     assert "no TAP" in bench.leave("s1:p", stack.tap)

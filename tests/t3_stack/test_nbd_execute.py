@@ -155,10 +155,14 @@ def test_a_failing_block_is_answered_with_its_sentence(kind: int) -> None:
     assert served.ask(request(FLUSH)) == OK
 
 
-def test_a_read_that_fails_halfway_gives_no_data() -> None:
+def test_a_read_that_fails_halfway_gives_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     served = Served()
     served.ask(request(WRITE, 65536, data=b"x" * 4096))
-    served.block.read = lambda offset, length: (_ for _ in ()).throw(BlockError(errno.EIO, "lost"))  # type: ignore[method-assign]
+
+    def lost(offset: int, length: int) -> bytes:
+        raise BlockError(errno.EIO, "lost")
+
+    monkeypatch.setattr(served.block, "read", lost)
     assert [reply.kind for reply in served.ask(request(READ, 0, 262144))] == [0x8001]
 
 

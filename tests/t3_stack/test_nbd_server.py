@@ -108,6 +108,31 @@ def test_a_client_that_stops_reading_is_not_read_from_and_gets_everything_later(
         assert rig.server.statistics()["read"] == asked + 1
 
 
+def _room(rig: Rig) -> list[int]:
+    """What the socket of each client holds, the oldest client first; the kernel says twice what was asked for."""
+    return [client._stream.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) for client in rig.server._clients]  # type: ignore[attr-defined]
+
+
+def test_who_reads_more_than_a_socket_holds_gets_a_larger_one_if_there_are_not_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storvirt.nbd.server.WIDE", 1)
+    with Rig(tmp_path) as rig:
+        large, small, late = rig.peer().go(), rig.peer().go(), rig.peer().go()
+        usual = _room(rig)[0]
+        small.ask(request(READ, 0, BIG), BIG)
+        assert _room(rig) == [usual] * 3
+        assert len(large.ask(request(READ, 0, SIZE), SIZE).data) == SIZE
+        wide, *others = _room(rig)
+        assert (wide > usual, others) == (True, [usual] * 2)
+        late.ask(request(READ, 0, SIZE), SIZE)
+        assert _room(rig) == [wide, usual, usual]
+        large.close()
+        rig.counted("ended-eof")
+        rig.peer().go().ask(request(READ, 0, SIZE), SIZE)
+        assert _room(rig) == [usual, usual, wide]
+
+
 def test_who_stands_still_for_longest_goes_when_memory_is_short(tmp_path: Path) -> None:
     with Rig(tmp_path, memory=5 << 20) as rig:
         rig.block.log = False

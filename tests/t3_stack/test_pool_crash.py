@@ -19,6 +19,7 @@ from tests.support.poolrig import MIB, Kind, S, Story, after_crash, checked, con
 from tests.support.simfile import SimFile
 
 LONG = bool(os.environ.get("VFAB_LONG"))
+pytestmark = [pytest.mark.long] if LONG else []  # then they may take long
 Script = Callable[[Pool, Story, random.Random], None]
 
 POOLS = {

@@ -45,7 +45,7 @@ def test_a_life(files: list[str]) -> None:
         assert (found.offset, found.length) == (12288, 4096)
         disk.trim(0, disk.size)
         assert disk.pread(11, 12345) == bytes(11)
-    with Pool.open(reversed(files)) as pool:  # type: ignore[arg-type]
+    with Pool.open(files[::-1]) as pool:
         assert (pool.name, pool.volumes) == ("p0", ["v0"])
         assert pool.volume("v0").pread(11, 12345) == bytes(11)
     assert [Path(file).stat().st_mode & 0o777 for file in files] == [0o600] * 3

@@ -27,6 +27,7 @@ from tests.support.simfile import SimFile
 from tests.t3_stack import test_pool_crash as crashes
 
 LONG = bool(os.environ.get("VFAB_LONG"))
+pytestmark = [pytest.mark.long] if LONG else []  # then they may take long
 POOLS = {
     "raid5": (4, (Kind("raid5"),)),
     "raid1": (2, (Kind("raid1", MIB, 4096),)),

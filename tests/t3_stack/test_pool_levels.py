@@ -24,6 +24,7 @@ from tests.support.poolrig import EXTENT, MEMBER, MIB, Kind, Story, audit, conte
 from tests.support.simfile import SimFile
 
 LONG = bool(os.environ.get("VFAB_LONG"))
+pytestmark = [pytest.mark.long] if LONG else []  # then they may take long
 REDUNDANT = [name for name, profile in PROFILES.items() if profile.parity]
 GRAINS = 12
 

@@ -11,6 +11,7 @@ import mmap
 import os
 import random
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -24,6 +25,7 @@ from storvirt.raid.layout import PROFILES
 from tests.support.poolrig import EXTENT, MIB, Kind, S, audit, make, reopen, volume, volumes_of
 
 LONG = bool(os.environ.get("VFAB_LONG"))
+pytestmark = [pytest.mark.long] if LONG else []  # then they may take long
 COUNT, SIZE = 4, 36 * MIB
 KINDS = (
     Kind("linear", 1_536 * 1024, 4096),

@@ -12,11 +12,13 @@ from storvirt.pool import format as f
 from storvirt.pool.pool import Pool, PoolError, Suspended
 from storvirt.pool.rejoin import Rejoin
 from storvirt.pool.repair import Replace, Scrub
+from storvirt.pool.unfinished import at_opening
 from tests.support.crashdisk import Crash, CrashDisk
 from tests.support.poolrig import MIB, Kind, Story, audit, contents, formatted, reopen, volume
 from tests.t3_stack.test_pool_evacuate_crash import moments
 from tests.t3_stack.test_pool_repair_crash import LONG, some_writes
 
+pytestmark = [pytest.mark.long] if LONG else []  # then they may take long
 KINDS = (Kind("raid5", MIB), Kind("raid1", MIB, 4096))
 
 
@@ -84,6 +86,39 @@ def finish(crash: Crash, story: Story) -> None:
     assert contents(pool) == found
     audit(pool)
     pool.lose((0, 2)[crash.boundary % 2], "pulled out")
+    assert contents(pool) == found
+
+
+@pytest.mark.parametrize("seed", range(6) if LONG else range(2))
+def test_what_was_written_without_it_gets_its_second_copy(seed: int) -> None:
+    """Of two members, log and map were on one only: when the other is in again, either may be lost; also if the job was
+    cut short right behind that."""
+    disk, dice = CrashDisk(formatted(2, KINDS[1:]), seed), random.Random(seed)
+    story = Story(disk, KINDS[1:])
+    pool = reopen(disk.members)
+    some_writes(pool, story, dice)
+    pool.lose(1, "pulled out")
+    for _ in range(2):
+        some_writes(pool, story, dice)
+        pool.checkpoint()
+    some_writes(pool, story, dice)
+    job = Rejoin(pool, disk.members["m1"])
+    while job.step():
+        pass
+    for crash in moments(disk, seed, 40):
+        with crash:
+            after = reopen(crash.members())
+            found = contents(after)
+            assert not story.allowed(crash.kind, crash.marks).differences(found)
+            job = at_opening(after)
+            while job is not None and job.step():
+                pass
+            audit(after)
+            if after.rows[1].state == f.IN:
+                after.lose(crash.boundary % 2, "pulled out")
+                assert contents(after) == found
+    found = contents(pool)
+    pool.lose(0, "pulled out")
     assert contents(pool) == found
 
 

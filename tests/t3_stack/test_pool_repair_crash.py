@@ -19,6 +19,7 @@ from tests.support.poolrig import EXTENT, MEMBER, MIB, Kind, Story, audit, conte
 from tests.support.simfile import SimFile
 
 LONG = bool(os.environ.get("VFAB_LONG"))
+pytestmark = [pytest.mark.long] if LONG else []  # then they may take long
 KINDS = (Kind("raid5", MIB), Kind("raid1", MIB, 4096))
 IDENT = b"the new one's id"
 

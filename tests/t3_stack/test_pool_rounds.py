@@ -28,6 +28,7 @@ from tests.support.poolrig import (
 from tests.support.simfile import SimFile
 
 LONG = bool(os.environ.get("VFAB_LONG"))
+pytestmark = [pytest.mark.long] if LONG else []  # then they may take long
 POOLS = {
     "raid5": (4, (Kind("raid5"),), 1),
     "mixed": (4, (Kind("raid5"), Kind("raid1", MIB, 4096)), 1),
@@ -42,10 +43,11 @@ def _start(name: str) -> dict[str, SimFile]:
 
 
 class Rounds:
-    """What stord_keeper does, step by step: a round begins, requests come, one file after the other is synced."""
+    """What stord_keeper does, step by step: a round begins, requests come, one file after the other is synced. grains:
+    of each volume, to which requests go."""
 
-    def __init__(self, pool: Pool, story: Story, dice: random.Random) -> None:
-        self.pool, self.story, self.dice = pool, story, dice
+    def __init__(self, pool: Pool, story: Story, dice: random.Random, grains: int = 12) -> None:
+        self.pool, self.story, self.dice, self.grains = pool, story, dice, grains
         pool.apart = True
 
     def round(self) -> None:
@@ -82,7 +84,7 @@ class Rounds:
     def _request(self) -> None:
         name = self.dice.choice(list(self.story.kinds))
         kind, disk, call = self.story.kinds[name], volume(self.pool, name), self.dice.random()
-        offset = self.dice.randrange(12) * kind.grain
+        offset = self.dice.randrange(self.grains) * kind.grain
         if call < 0.35:
             self.story.write(disk, name, offset, self.dice.randbytes(kind.grain))
         elif call < 0.7:

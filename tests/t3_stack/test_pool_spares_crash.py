@@ -16,6 +16,7 @@ from tests.support.simfile import SimFile
 from tests.t3_stack.test_pool_evacuate_crash import moments
 from tests.t3_stack.test_pool_repair_crash import IDENT, LONG, begin, opened, some_writes
 
+pytestmark = [pytest.mark.long] if LONG else []  # then they may take long
 KINDS = (Kind("raid5", MIB), Kind("raid1", MIB, 4096))
 
 

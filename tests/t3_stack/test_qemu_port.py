@@ -133,19 +133,24 @@ def test_dial_waits_for_its_peer_exchanges_frames_and_dials_again(bench: Callabl
     assert (b.count("rx_frames"), b.count("tx_frames"), b.count("connects")) == (2, 3, 2)
 
 
+def _serves(b: Bench, turn: int) -> None:
+    """Client number `turn`; a second one at the same time is refused."""
+    with dial(b.path) as peer:
+        peer.sendall(framed(frame(60, turn)))
+        b.until(lambda: len(b.frames) == turn)
+        with dial(b.path) as second:
+            b.until(lambda: b.count("refused") == turn)
+            assert is_closed(second)
+        b.send(frame(70, turn))
+        assert receive(peer, 74) == framed(frame(70, turn))
+
+
 def test_listen_serves_one_client_after_the_other(bench: Callable[..., Bench]) -> None:
     b = bench("listen")
     b.port.open()
     assert stat.S_IMODE(os.stat(b.path).st_mode) == 0o600
     for turn in (1, 2):
-        with dial(b.path) as peer:
-            peer.sendall(framed(frame(60, turn)))
-            b.until(lambda turn=turn: len(b.frames) == turn)  # type: ignore[misc]
-            with dial(b.path) as second:
-                b.until(lambda turn=turn: b.count("refused") == turn)  # type: ignore[misc]
-                assert is_closed(second)
-            b.send(frame(70, turn))
-            assert receive(peer, 74) == framed(frame(70, turn))
+        _serves(b, turn)
         b.until(lambda: not b.port.carrier)
     assert b.carrier == [True, False, True, False]
     b.port.close()
@@ -245,13 +250,17 @@ def test_an_answer_to_a_dying_peer(bench: Callable[..., Bench]) -> None:
     """receive() may send; the peer may be gone by then; the port may even be closed inside it."""
     b = bench("listen")
     b.port.open()
-    for closing in (False, True):
-        b.port._receive = lambda message, closing=closing: b.port.close() if closing else b.send(frame(60))  # type: ignore[misc]
+
+    def dies(answer: Callable[[memoryview], None]) -> None:
+        b.port._receive = answer
         peer = dial(b.path)
         peer.sendall(framed(frame(60)))
         peer.close()
         downs = b.carrier.count(False)
-        b.until(lambda downs=downs: b.carrier.count(False) > downs)  # type: ignore[misc]
+        b.until(lambda: b.carrier.count(False) > downs)
+
+    dies(lambda message: b.send(frame(60)))
+    dies(lambda message: b.port.close())
     assert b.loop.mistakes == 0
     assert not os.path.exists(b.path)
 

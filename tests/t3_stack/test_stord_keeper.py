@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from daemons.stord_keeper import Keeper
 from daemons.worker import Worker
 from storvirt.backing.member import PythonMember
 from storvirt.pool.pool import Busy
+from tests.support.clock import ClockLoop
 from tests.support.links import run_until
 from tests.support.poolrig import MEMBER, MIB, Kind, make, volume
 from tests.support.simfile import SimFile
@@ -43,12 +45,12 @@ class Rig:
         self.file = SlowFile()
         self.pool = make([PythonMember(self.file, "slow")], [Kind("linear")])
         self.keeper = Keeper(self.loop, self.pool, {})
-        self.keeper.served.append(self)  # type: ignore[arg-type]
+        self.keeper.served.append(self)  # type: ignore[arg-type]  # the two methods that the keeper calls
         self.stalled = ""
         self.written = 0
 
-    def until(self, condition: object, what: str) -> None:
-        run_until(condition, self.loop, what=what)  # type: ignore[arg-type]
+    def until(self, condition: Callable[[], Any], what: str) -> None:
+        run_until(condition, self.loop, what=what)
 
     def hold(self) -> None:
         """A checkpoint is begun, and the disk does not answer."""
@@ -146,4 +148,31 @@ def test_settling_waits_for_the_call_but_its_result_comes_from_the_loop() -> Non
     run_until(lambda: results == ["made"], loop, what="the result")
     worker.close()
     worker.settle()  # and nothing is begun any more
+    loop.close()
+
+
+@pytest.mark.parametrize("moment", [0.05, 0.5, 0.95, 1.0])
+def test_what_is_gone_is_out_and_said_so_within_two_seconds(moment: float, capfd: pytest.CaptureFixture[str]) -> None:
+    """By the loop's own clock, which is a number here."""
+    loop = ClockLoop()
+    loop.at = 0.0
+    files = [SlowFile() for _ in range(3)]
+    pool = make([PythonMember(file, f"m{number}") for number, file in enumerate(files)], [Kind("raid5")])
+    keeper = Keeper(loop, pool, {})
+
+    def pass_until(time: float) -> None:
+        assert loop.at is not None
+        while loop.at < time:
+            loop.advance(0.05)
+
+    pass_until(moment)
+    files[1].check = lambda: "it was removed"  # type: ignore[attr-defined]
+    assert pool.present().keys() == {0, 1, 2}
+    pass_until(moment + 2.0)
+    assert pool.present().keys() == {0, 2}
+    assert "member m1 is out: it was removed" in capfd.readouterr().err
+    loop.at = None
+    over: list[bool] = []
+    keeper.end(lambda: over.append(True))
+    run_until(lambda: over, loop, what="the keeper's end")
     loop.close()

@@ -14,7 +14,7 @@ from tests.support.links import run_until
 
 # A child of its own that would go on for ever, and its pid.
 PARENT = (
-    "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)']);"
+    "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']);"
     "print(child.pid, flush=True); child.wait()"
 )
 
@@ -60,7 +60,7 @@ def test_what_cannot_be_started_is_a_sentence(told: Told) -> None:
 
 
 def test_one_that_takes_too_long_is_killed(told: Told) -> None:
-    told.step(sys.executable, "-c", "import time; time.sleep(1000)", seconds=0.05)
+    told.step(sys.executable, "-c", "import signal; signal.pause()", seconds=0.05)
     code, text = told.wait()
     assert code == -9 and text.endswith(" took more than 0.05 s")
 

@@ -8,6 +8,7 @@ import random
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,8 @@ from tests.support.vxlan_rig import VNI, ContractRig, Rig, between, tagged, wrap
 def rig() -> Iterator[Callable[..., Rig]]:
     made: list[Rig] = []
 
-    def make(remotes: int = 1, **options: object) -> Rig:
-        made.append(Rig(remotes, **options))  # type: ignore[arg-type]
+    def make(remotes: int = 1, **options: Any) -> Rig:
+        made.append(Rig(remotes, **options))
         made[-1].peer_comes()
         made[-1].port.open()
         return made[-1]

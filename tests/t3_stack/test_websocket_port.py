@@ -6,6 +6,7 @@ import contextlib
 import socket
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -27,14 +28,14 @@ def free_port() -> int:
 class Rig:
     """A port and one client of it."""
 
-    def __init__(self, name: str = "eth5", tcp: int = 0, loop: Loop | None = None, **options: object) -> None:
+    def __init__(self, name: str = "eth5", tcp: int = 0, loop: Loop | None = None, **options: Any) -> None:
         self.loop = loop or Loop()
         self.tcp = tcp or free_port()
         self.end = End(self.loop, limit=1 << 20)
         self.queue, self.received, self.carriers = self.end.queue, self.end.frames, self.end.carriers
         self.port = WebSocketPort(
             self.loop, f"127.0.0.1:{self.tcp}", name, self.queue, self.end.receive, self.end.carrier_changed,
-            **options,  # type: ignore[arg-type]
+            **options,
         )  # fmt: skip
         self.client: socket.socket | None = None
         self.name = name
@@ -92,8 +93,8 @@ class Rig:
 def rig() -> Iterator[Callable[..., Rig]]:
     made: list[Rig] = []
 
-    def make(come: bool = True, **options: object) -> Rig:
-        made.append(Rig(**options))  # type: ignore[arg-type]
+    def make(come: bool = True, **options: Any) -> Rig:
+        made.append(Rig(**options))
         made[-1].port.open()
         if come:
             made[-1].peer_comes()

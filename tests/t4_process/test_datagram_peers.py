@@ -7,7 +7,6 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,12 +25,6 @@ FLOOD = bytes.fromhex("02ffffffffff 020000000001 88b5")  # to a station that nob
 
 def flooded(number: int, size: int = 60) -> bytes:
     return FLOOD + number.to_bytes(4, "big") + bytes(size - 18)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vf-", dir="/tmp") as name:
-        yield Path(name)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import os
 import random
 import sqlite3
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +21,6 @@ from tests.support.waiting import until
 
 KILLS = 4
 SECONDS = 60.0
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vf-") as name:
-        yield Path(name)
 
 
 @pytest.fixture

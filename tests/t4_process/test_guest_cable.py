@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -55,6 +56,9 @@ class Room:
         found: dict[str, Any] = next(row for row in rows if row["name"] == name)
         return found
 
+    def told_down(self, port: str) -> bool:
+        return bool(self.link(port)["link"]["qmp-link"] == "down")
+
 
 def carrier(guest: Guest, card: str, up: bool) -> None:
     until(lambda: guest.must(f"cat /sys/class/net/{card}/carrier").strip() == str(int(up)), what=f"carrier {up}")
@@ -77,7 +81,7 @@ def test_a_port_that_is_disabled_takes_the_guests_carrier_away(room: Room) -> No
         for card, port in PORTS.items():
             room.vfab("port", "set", port, "state=disabled")
             carrier(guest, card, False)
-            until(lambda port=port: room.link(port)["link"]["qmp-link"] == "down", what="the answer")  # type: ignore[misc]
+            until(partial(room.told_down, port), what="the answer")
             room.vfab("port", "set", port, "state=forwarding")
             carrier(guest, card, True)
         guest.must("ping -c1 -W5 10.0.0.1")

@@ -18,6 +18,7 @@ import subprocess
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -229,12 +230,15 @@ def test_a_client_notices_nothing_while_stord_is_killed_and_a_member_removed() -
         load.guest.close()
 
 
+def _has_written(load: Load, goal: int) -> bool:
+    return load.writes >= goal
+
+
 def _kills(vfab: Vfab, load: Load, problems: list[BaseException]) -> None:
     """Five, the later ones without a member."""
     try:
         for turn in range(5):
-            goal = load.writes + 80
-            until(lambda goal=goal: load.writes >= goal, 60, "the load's progress")  # type: ignore[misc]
+            until(partial(_has_written, load, load.writes + 80), 60, "the load's progress")
             if turn == 2:
                 os.unlink(vfab.path / "b.img")
                 until(is_out(vfab, "array", "b.img"), what="the removed member out")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,13 +45,6 @@ class Answerer:
     @property
     def received(self) -> int:
         return int(self.port.statistics()["rx_frames"])
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: a unix socket's has 107 bytes at most."""
-    with tempfile.TemporaryDirectory(prefix="vf-") as name:
-        yield Path(name)
 
 
 @pytest.fixture

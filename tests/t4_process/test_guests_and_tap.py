@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,10 +111,14 @@ def room() -> Iterator[tuple[Vfab, list[Run]]]:
                 guest.stop()
 
 
+def _succeeds(run: Run, command: str) -> bool:
+    return run(command)[0] == 0
+
+
 def test_all_reach_all_tagged_and_untagged(room: tuple[Vfab, list[Run]]) -> None:
     vfab, runs = room
     for vid, (who, other) in itertools.product(VLANS, itertools.permutations(range(3), 2)):
         ping = f"{PING} {ADDRESSES[other].format(vid)}"
-        until(lambda run=runs[who], ping=ping: run(ping)[0] == 0, 40, f"{who} {ping}")  # type: ignore[misc]
+        until(partial(_succeeds, runs[who], ping), 40, f"{who} {ping}")
     found = {(row["port"], row["vid"]) for row in vfab.json("fdb", "show", "s1")}
     assert found == {(f"eth{n}", vid) for n in (1, 2, 3) for vid in VLANS}

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from storvirt.backing.errors import MemberError
+from storvirt.backing.member import Member
 from storvirt.backing.nbd import open_nbd
 from storvirt.nbd import wire as w
 from tests.support import contracts_member as contract
@@ -268,3 +269,44 @@ def test_an_error_of_the_servers_own_is_passed_on_and_the_connection_lives(folde
             member.read(0, 512)
         assert member.read(0, 512) == b"y" * 512
         member.close()
+
+
+def test_what_a_connection_before_had_asked_for_is_waited_for(folder: Path) -> None:
+    """A server that was only stopped may still do it: nobody writes there before it has come to its end."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "s"))
+    listener.listen(8)
+    listener.settimeout(30)
+    uri = f"nbd+unix:///x?socket={folder}/s&patience=0.3"
+    clients: list[socket.socket] = []
+
+    def accept(count: int) -> None:
+        for _ in range(count):
+            clients.append(listener.accept()[0])
+            negotiate(clients[-1])
+
+    def opened(read_only: bool = False) -> Member:
+        thread = threading.Thread(target=accept, args=(1,))
+        thread.start()
+        try:
+            return open_nbd(uri, read_only)
+        finally:
+            thread.join(timeout=30)
+
+    try:
+        member = opened()
+        with pytest.raises(MemberError, match="does not answer"):
+            member.write(0, b"x" * 512)
+        with pytest.raises(MemberError, match="still does what the connection before had asked for"):
+            opened()
+        opened(read_only=True).close()  # who does not write is in nobody's way
+        data = bytearray()
+        while piece := clients[0].recv(4096):  # it wakes up: all that was sent comes, and then the end
+            data += piece
+        assert data.endswith(b"x" * 512) and len(data) == w.REQUEST.size + 512
+        clients[0].close()
+        opened().close()
+    finally:
+        for client in clients:
+            client.close()
+        listener.close()

@@ -62,12 +62,6 @@ class Served:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vf-") as name:  # short: a unix socket's path has 107 bytes at most
-        yield Path(name)
-
-
-@pytest.fixture
 def served(folder: Path) -> Iterator[Served]:
     made = Served(str(folder / "s"), "v0=64", "ro-v1=4", "v2=64")
     try:

@@ -160,7 +160,7 @@ def _private(process: Process) -> int:
 
 
 STRAYS = """
-import os, signal, socket, sys, time
+import os, signal, socket, sys
 from daemons.launcher import LocalLauncher, raise_orphans
 from daemons.loop import Loop
 raise_orphans()
@@ -168,8 +168,8 @@ loop = Loop()
 launcher = LocalLauncher(loop)
 loop.on_signal(signal.SIGCHLD, launcher.reap_strays)
 ours, _ = socket.socketpair()
-# The child leaves a child of its own to us, which ends a moment later.
-words = "import os, time; pid = os.fork(); pid or time.sleep(0.3)"
+# The child leaves a child of its own to us, which ends when the child has: then the pipe has no other end any more.
+words = "import os; r, w = os.pipe(); os.fork() or (os.close(w), os.read(r, 1))"
 child = launcher.start([sys.executable, "-c", words], sys.argv[1], ours)
 ended = []
 launcher.watch(child, lambda: ended.append(child))

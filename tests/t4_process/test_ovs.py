@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.forwarded import tag
 from tests.support.ovs import Ovs
 from tests.support.ovs_config import FLOODED, Network, networks
-from tests.support.ovs_judged import JUDGED, started, tag, theirs
+from tests.support.ovs_judged import JUDGED, started, theirs
 from tests.support.reference_settings import Port
 
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.forwarded import tag
 from tests.support.ovs import Ovs
 from tests.support.ovs_config import Network
-from tests.support.ovs_judged import JUDGED, Judged, started, tag, theirs
+from tests.support.ovs_judged import JUDGED, Judged, started, theirs
 from tests.support.reference_settings import Port, Session
 
 A, B, C = (bytes([2, 0, 0, 0, 0, n]) for n in (1, 2, 3))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +15,6 @@ from tests.support.pools import MIB, Stord
 from tests.support.waiting import until
 
 SIZE = 64 * MIB
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vf-") as name:
-        yield Path(name)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from daemons.client import Refused
 from tests.support.nbd_guest import Guest
-from tests.support.nbd_servers import Server, nbdkit, qemu_nbd
+from tests.support.nbd_servers import Server, nbdkit, ours, qemu_nbd
 from tests.support.pools import MIB, Stord, ended, scrubbed
 from tests.support.waiting import until
 
@@ -84,8 +84,7 @@ def test_a_pool_over_the_luns_of_others_of_which_one_is_cut_off_and_back(
             below[1].up()
         else:
             below[1].signal(signal.SIGCONT)
-        over.call("replace", member="1", path=uri(below[1]))
-        assert ended(over)["state"] == "done"
+        until(lambda: over.states() == ["in", "in", "in"], 60, "it in again, by itself")
         assert scrubbed(over) == (0, 0)
         below[0].kill()  # now what came back must hold it all
         until(lambda: "out" in over.states(), what="the killed one out")
@@ -104,13 +103,17 @@ def test_an_idle_pool_notices_within_two_seconds(folder: Path, below: list[Stord
         until(lambda: over.states()[2] == "out", 10, "the killed server noticed")
         below[0].signal(signal.SIGSTOP)
         until(lambda: over.states()[0] == "out", 10, "the stopped server noticed")
+        said = over.status()["pool"]["events"]
+        assert [words.rpartition(": ")[2] for words in said] == [
+            "its NBD server hung up", "its NBD server has not answered for 0.5 seconds",
+        ], said  # fmt: skip
         assert any("vfab pool replace p0" in problem for problem in over.status()["problems"])
         below[0].signal(signal.SIGCONT)
     finally:
         over.close()
 
 
-def test_one_that_was_away_rejoins(folder: Path, below: list[Stord]) -> None:
+def test_two_that_were_away_one_after_the_other(folder: Path, below: list[Stord]) -> None:
     """Only what it missed is written; its server was cut off while nothing was made durable on it."""
     over = Over(folder / "over", [uri(stord) for stord in below])
     try:
@@ -125,20 +128,44 @@ def test_one_that_was_away_rejoins(folder: Path, below: list[Stord]) -> None:
         with pytest.raises(Refused, match="can't be reached"):
             over.call("rejoin", member="1")
         below[1].up()
-        over.call("rejoin", member="1")
-        assert ended(over)["state"] == "done" and over.states() == ["in", "in", "in"]
+        until(lambda: over.states() == ["in", "in", "in"], 60, "it in again")
         assert scrubbed(over) == (0, 0)
         for number in (0, 2):
             below[number].kill()
-            until(lambda number=number: over.states()[number] == "out", what="another one out")
+            until(lambda number=number: over.states()[number] == "out", what="another one out")  # type: ignore[misc]
             if number == 0:
                 below[0].up()
-                over.call("rejoin", member="0")
-                assert ended(over)["state"] == "done"
+                until(lambda: over.states()[0] == "in", 60, "the other one in again")
         assert guest.read(0, 3 * MIB) == data(6) and guest.read(8 * MIB, 3 * MIB) == data(7)
         guest.close()
     finally:
         over.close()
+
+
+def test_exports_that_the_configuration_does_not_name_are_found_again(folder: Path, below: list[Stord]) -> None:
+    """By what the member table says of where they were last: one that took a place, and a spare."""
+    server = ours(folder, "spare", 96)
+    over = Over(folder / "over", [uri(stord) for stord in below[:2]])
+    over.config["pool"]["spare_after"] = 0
+    try:
+        over.up()
+        guest = Guest(over.socket, "lun0")
+        guest.write((0, data(8)))
+        over.call("replace", member="1", path=uri(below[2]))
+        assert ended(over)["state"] == "done"
+        assert over.call("add", path=server.uri, spare=True) is None
+        with pytest.raises(Refused, match="holds something"):
+            over.call("add", path=server.uri, spare=True)
+        over.kill()
+        over.up()
+        assert over.states() == ["in", "spare", "in"], "the spare has the number that was free"
+        below[0].kill()
+        until(lambda: over.states() == ["removed", "in", "in"], 60, "the spare in its place")
+        assert guest.read(0, 3 * MIB) == data(8) and scrubbed(over) == (0, 0)
+        guest.close()
+    finally:
+        over.close()
+        server.close()
 
 
 def test_servers_that_begin_later_are_waited_for(folder: Path, below: list[Stord]) -> None:
@@ -193,8 +220,7 @@ def test_over_other_peoples_servers(folder: Path) -> None:
         guest.write((20 * MIB, data(5)))
         until(lambda: over.states()[2] == "out", what="the killed one out")
         servers[2].start()
-        over.call("replace", member="2", path=servers[2].uri)
-        assert ended(over)["state"] == "done"
+        until(lambda: over.states()[2] == "in", 60, "it in again")
         assert scrubbed(over) == (0, 0)
         servers[0].signal(signal.SIGKILL)
         assert guest.read(512, 3 * MIB) == data(3)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,6 @@ from tests.support.waiting import until
 
 VOLUME, STRIDE, PAGES = 16 << 30, 64 * MIB, 200
 FULL = "pool p0 waits: its members' file system is full; make room and it goes on"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vf-") as name:
-        yield Path(name)
 
 
 @pytest.fixture
@@ -103,6 +97,10 @@ def _spread(guest: Guest) -> None:
         guest.write((64 * MIB + place * STRIDE, place.to_bytes(2, "big") * 16384))
 
 
+def _reconnected(guest: Guest, before: int) -> bool:
+    return guest.reconnects > before
+
+
 def _verify_spread(guest: Guest) -> None:
     for place in range(PAGES):
         assert guest.read(64 * MIB + place * STRIDE, 32768) == place.to_bytes(2, "big") * 16384, place
@@ -122,10 +120,10 @@ def test_a_pool_that_can_not_be_opened_for_want_of_space_keeps_its_guests(
         _fill(small)
         running = Running(load)
         for _ in range(kills):
-            before = guest.reconnects
+            back = partial(_reconnected, guest, guest.reconnects)
             stord.kill()
             stord.up()
-            until(lambda before=before: guest.reconnects > before, what="the guest, connected")  # type: ignore[misc]
+            until(back, what="the guest, connected")
         told = stord.status()
         assert "pool" not in told and told["problems"] == [told["waiting"]] and "make room" in told["waiting"]
         writes, read = load.writes, list[bytes]()

@@ -23,6 +23,13 @@ def filled(guest: Guest, seed: int, writes: int = 60) -> Load:
     return load
 
 
+def held_to(stord: Stord, rate: int) -> None:
+    """rate: bytes/s, as fabricd tells it; also to one that is not running."""
+    if stord.ended:
+        stord.start()
+    stord.configure(pool={**stord.config["pool"], "repair_rate": rate})
+
+
 def out_soon(stord: Stord, name: str) -> None:
     until(lambda: members(stord)[name] == "out", 4.0, f"{name} out")
 
@@ -51,6 +58,51 @@ def test_one_more_and_one_less_under_load(stord: Stord, guest: Guest) -> None:
     load.verify()
     with pytest.raises(Refused, match="volume v0 of pool p0 does not allow it: raid5 needs at least 3 members, not 2"):
         stord.call("remove", member="c.img")
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["on", "back"])
+def test_a_rebalance_that_is_killed_goes_on_or_is_called_off(stord: Stord, guest: Guest, back: bool) -> None:
+    stord.up()
+    load = filled(guest, 8, 120)
+    stord.call("add", path=f"{stord.folder}/n.img")
+    ended(stord)
+    held_to(stord, 1 * MIB)
+    stord.call("rebalance")
+    until(lambda: stord.status()["task"]["done"] > 0, 20, "the first step")
+    stord.kill()
+    stord.up()
+    assert stord.status()["task"]["kind"] == "rebalance" and "rebalance pool p0 goes on" in stord.log.read_text()
+    if back:
+        stord.call("cancel")
+    held_to(stord, 0)
+    assert ended(stord)["state"] == ("cancelled" if back else "done")
+    stord.kill()
+    stord.up()
+    assert stord.status()["task"] is None
+    load.verify()
+    assert scrubbed(stord) == (0, 0)
+
+
+def test_a_scrub_that_is_killed_begins_again_when_nobody_is_missing(stord: Stord, guest: Guest) -> None:
+    stord.up()
+    load = filled(guest, 9, 120)
+    held_to(stord, 1 * MIB)
+    stord.call("scrub")
+    until(lambda: stord.status()["task"]["done"] > 0, 20, "the first step")
+    stord.kill()
+    away = f"{stord.folder}/elsewhere/b.img"
+    os.mkdir(os.path.dirname(away))
+    os.rename(stord.members[1], away)
+    stord.start()
+    held_to(stord, 0)
+    assert members(stord)["b.img"] == "out" and stord.status()["task"] is None
+    os.rename(away, stord.members[1])
+    until(lambda: (stord.status()["task"] or {}).get("kind") == "scrub", 30, "the scrub after the rejoin")
+    assert ended(stord)["state"] == "done" and members(stord)["b.img"] == "in"
+    stord.kill()
+    stord.up()
+    assert stord.status()["task"] is None
+    load.verify()
 
 
 def test_a_member_that_was_away_comes_back_by_itself(stord: Stord, guest: Guest) -> None:
@@ -84,11 +136,11 @@ def test_it_comes_back_when_stord_began_without_it_and_was_killed(stord: Stord, 
     assert members(stord)["b.img"] == "out"
     for _ in range(20):
         load.step()
-    stord.call("set", repair_rate=1 * MIB)
+    held_to(stord, 1 * MIB)
     os.rename(away, stord.members[1])
     until(lambda: members(stord)["b.img"] in ("writing only", "in"), 30, "b.img coming")
     stord.kill()
-    stord.up()
+    held_to(stord, 0)
     until(lambda: members(stord)["b.img"] == "in", 30, "b.img in again")
     load.verify()
     assert scrubbed(stord) == (0, 0)
@@ -147,7 +199,7 @@ def test_a_spare_by_hand_and_not_any_more(stord: Stord, guest: Guest) -> None:
 def test_a_job_is_held_to_a_rate_and_called_off(stord: Stord, guest: Guest) -> None:
     stord.up()
     load = filled(guest, 6, 200)
-    assert stord.call("set", repair_rate=1 * MIB) == {"repair_rate": MIB}
+    held_to(stord, 1 * MIB)
     stord.call("replace", member="b.img", path=f"{stord.folder}/n.img")
 
     def estimated() -> dict[str, Any]:
@@ -157,7 +209,7 @@ def test_a_job_is_held_to_a_rate_and_called_off(stord: Stord, guest: Guest) -> N
     task = until(estimated, 10, "an estimate")
     assert task["state"] == "running" and task["limit"] == MIB and "held to 1 MiB/s, about" in task["sentence"]
     stord.call("cancel")
-    stord.call("set", repair_rate=0)
+    held_to(stord, 0)
     until(lambda: members(stord)["b.img"] == "in" and members(stord)["n.img"] == "removed", 60, "all as before")
     load.verify()
     with pytest.raises(Refused, match="nothing is under way in pool p0"):

@@ -69,6 +69,20 @@ def test_what_happens_to_a_members_file(folder: Path, harm: Callable[[str], None
         stord.close()
 
 
+@pytest.mark.parametrize(("harm", "sentence"), HARMS, ids=[harm.__name__ for harm, _ in HARMS])
+def test_an_idle_pool_notices_it_too(folder: Path, harm: Callable[[str], None], sentence: str) -> None:
+    """Nobody reads or writes: who looks once a second sees it."""
+    stord = Stord(folder, volume=VOLUME).up()
+    try:
+        harm(stord.members[2])
+        until(lambda: stord.status()["pool"]["events"], what="the sentence")
+        assert f"c.img {sentence}" in stord.status()["pool"]["events"][-1]
+        assert members(stord) == {"a.img": "in", "b.img": "in", "c.img": "out"}
+        assert len(stord.status()["problems"]) == 1
+    finally:
+        stord.close()
+
+
 # --- what the servers of exports answer: errors of real disks, at a moment that a test chooses
 
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from netvirt.ports.errors import PortError
 from netvirt.ports.loop import Loop
 from netvirt.ports.zmq import ZmqDialer
 from tests.support.links import frame, numbers, run_until, stranger
-from tests.support.switches import Switch, port
+from tests.support.switches import Make, Switch, port
 from tests.support.waiting import until
 
 A, B, C = (bytes([2, 0, 0, 0, 0, n]) for n in (1, 2, 3))
@@ -31,23 +31,6 @@ ALL = b"\xff" * 6
 
 def text(destination: bytes, source: bytes, number: int = 0, size: int = 60) -> bytes:
     return destination + source + frame(number, size)[12:]
-
-
-Make = Callable[..., Switch]
-
-
-@pytest.fixture
-def make(home: Path) -> Iterator[Make]:
-    made: list[Switch] = []
-
-    def one(name: str, *ports: dict[str, Any], **options: Any) -> Switch:
-        made.append(Switch(home / "run", name, list(ports), **options))
-        return made[-1]
-
-    yield one
-    for switch in made:
-        switch.close()
-        assert "internal error" not in switch.log.read_text()
 
 
 def received(nic: Nic, timeout: float = 0.2) -> list[int]:

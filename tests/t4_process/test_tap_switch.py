@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from netvirt.dataplane import offload
 from netvirt.ports.handover import hand_over
 from tests.support import peers
 from tests.support.rooms import Room, need_namespaces
-from tests.support.switches import Switch, port
+from tests.support.switches import Make, port
 from tests.support.tap_child import pattern
 from tests.support.taps import Stack
 from tests.support.waiting import until
@@ -26,21 +26,6 @@ pytestmark = pytest.mark.peer("unshare")
 ALL = 0x6F
 SIZE = 3_000_001
 FOUR, SIX = ("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")
-Make = Callable[..., Switch]
-
-
-@pytest.fixture
-def make(home: Path) -> Iterator[Make]:
-    made: list[Switch] = []
-
-    def one(name: str, *ports: dict[str, Any], **options: Any) -> Switch:
-        made.append(Switch(home / "run", name, list(ports), **options))
-        return made[-1]
-
-    yield one
-    for switch in made:
-        switch.close()
-        assert "internal error" not in switch.log.read_text()
 
 
 def stack(number: int, bits: int | None, mtu: int = 1500) -> Stack:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -26,13 +24,6 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.peer("pasta")
 SIZE = 3_000_000
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path that nobody may enter, too."""
-    with TemporaryDirectory(prefix="vf-") as name:
-        yield Path(name)
 
 
 @pytest.mark.parametrize("who", ["root", "nobody"])

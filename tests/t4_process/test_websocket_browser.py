@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,10 @@ def nic_address() -> bytes:
     return frame(0)[6:12]
 
 
+def _at_the_end(reader: Reader) -> bool:
+    return reader.read().ended
+
+
 def _junk_beside_it(tcp: int, switch: Switch) -> None:
     """At its own address a second client, a page from elsewhere, no handshake; and text at the port beside it."""
     for data, answer in (
@@ -80,7 +85,7 @@ def _junk_beside_it(tcp: int, switch: Switch) -> None:
         with connect(tcp) as client:
             client.send(data)
             reader = Reader(client)
-            until(lambda reader=reader: reader.read().ended, what="the end of a connection")  # type: ignore[misc]
+            until(partial(_at_the_end, reader), what="the end of a connection")
             assert answer in reader.head
     found = switch.port("eth3")["link"]
     assert (found["refused-origin"], found["ended-text"]) == (1, 1)

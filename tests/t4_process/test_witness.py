@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,8 @@ from tests.support.waiting import until
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vf-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
 def stord(folder: Path) -> Iterator[Stord]:
     made = Stord(folder, members=2, raid="raid1", volume=20 * MIB)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def guest(stord: Stord) -> Iterator[Guest]:
-    made = Guest(stord.socket, "lun0")
     yield made
     made.close()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.installed import Installed, Nobody, need_everything, shared
+from tests.support.user import vfab
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +20,16 @@ def installed() -> Iterator[Installed]:
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
     with shared(Path(f"/tmp/vf-wheel-{run}")) as made:
         yield made
+
+
+@pytest.fixture
+def work(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to be in; whatever lab is up at the end is ended."""
+    folder = home / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield folder
+    vfab("down", "--all", code=None)
 
 
 @pytest.fixture

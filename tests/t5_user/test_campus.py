@@ -114,13 +114,19 @@ def test_the_shipped_files_in_any_order(order: tuple[str, str], home: Path, monk
     assert {(home / "state" / name).stat().st_mode & 0o777 for name in left_in(home / "state")} == {0o600}
 
 
-def test_the_trunk_carries_tags(two: tuple[Person, Person]) -> None:
+def joined(two: tuple[Person, Person]) -> tuple[Person, Person]:
+    """Both labs up, each trusting the other, and one network."""
     east, west = two
     east.trust(WEST, west.key())
     west.trust(EAST, east.key())
     east("up", str(east.file))
     west("up", str(west.file))
     one_network({EAST: east, WEST: west})
+    return east, west
+
+
+def test_the_trunk_carries_tags(two: tuple[Person, Person]) -> None:
+    east, _ = joined(two)
     file = east.folder / "uplink.pcapng"
     with ThreadPoolExecutor(1) as pool:
         capture = pool.submit(east, "capture", "east:uplink", "-w", str(file), "-c", "4", "--seconds", "30")
@@ -135,12 +141,7 @@ def test_the_trunk_carries_tags(two: tuple[Person, Person]) -> None:
 
 
 def test_port_show_says_what_compression_gained(two: tuple[Person, Person]) -> None:
-    east, west = two
-    east.trust(WEST, west.key())
-    west.trust(EAST, east.key())
-    east("up", str(east.file))
-    west("up", str(west.file))
-    one_network({EAST: east, WEST: west})
+    east, west = joined(two)
     east("ping", "alice", "10.40.0.3", "-c", "4", "-s", "1400")  # its payload repeats itself
     for person, port in ((east, "east:uplink"), (west, "west:uplink")):
         shown = person("port", "show", port).out

@@ -89,10 +89,10 @@ def ports() -> dict[str, dict[str, Any]]:
     return {row["peer"].split()[1]: row for row in rows if row["peer"].startswith("container ")}
 
 
-def failed(code: int, runtime: Runtime, command: str, config: Config | str, *where: Any, **more: str | None) -> str:
+def failed(code: int, runtime: Runtime, command: str, config: Any, *where: Any, **more: str | None) -> str:
     with pytest.raises(CniFailed) as caught:
         if where:
-            runtime.for_one(command, config, *where, **more)  # type: ignore[arg-type]
+            runtime.for_one(command, config, *where, **more)
         else:
             runtime.execute(command, config, **more)
     assert caught.value.code == code, caught.value

@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +46,11 @@ VLANS: dict[str, dict[str, dict[str, list[str]]]] = {
     },
 }  # fmt: skip
 # Two of them are one lab each of a pair; the others need what not every machine has, or a file of the user's.
-OTHERS = {"campus-east", "campus-west", "storage", "machines", "virtual-machines"}
+OTHERS = {"campus-east", "campus-west", "storage", "arrays", "machines", "virtual-machines"}
 # What `vfab status --ports` has to show as blocked: the ends of the links that the tree does not need.
 BLOCKED = {"spine2:leaf1", "leaf1:up2", "spine2:leaf2", "leaf2:up2"}
 # Every frame that a broadcast becomes on its way through four switches is one per port; a storm makes a million.
 MOST_PER_BROADCAST = 40
-
-
-@pytest.fixture
-def work(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    folder = home / "elsewhere"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    yield folder
-    vfab("down", "--all", code=None)
 
 
 def answered(example: str) -> set[tuple[str, str]]:
@@ -176,7 +166,7 @@ def frames_received(lab: str) -> int:
         before, same = now, now == before
         return now + 1 if same else None
 
-    return until(settled, what="an end to the frames") - 1  # type: ignore[operator]
+    return until(settled, what="an end to the frames") - 1
 
 
 def test_broadcasts_do_not_circle(work: Path) -> None:

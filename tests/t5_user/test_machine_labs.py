@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,6 @@ from tests.support.rooms import need_namespaces
 from tests.support.user import vfab
 
 TOGETHER = ({"client", "web", "gw", "out"}, {"sensor", "gw"})  # who shares a VLAN
-
-
-@pytest.fixture
-def work(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    folder = home / "elsewhere"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    yield folder
-    vfab("down", "--all", code=None)
 
 
 @pytest.fixture

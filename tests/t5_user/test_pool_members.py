@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_one_more_and_one_less(folder: Path, disk: Guest) -> None:
 def test_spares_of_the_file(folder: Path, disk: Guest) -> None:
     vfab("up", "disks")
     disk.write((0, CONTENT))
-    change(folder, "c.img], size: 64MiB}", "c.img], size: 64MiB, spares: [s.img], spare_after: 0}")
+    change(folder, "c.img], size: 64MiB}", "c.img], size: 64MiB, spares: [s.img], spare-after: 0}")
     vfab("up", "disks")
     assert states()["s.img"] == "spare"
     os.unlink(folder / "b.img")
@@ -55,13 +56,18 @@ def test_spares_of_the_file(folder: Path, disk: Guest) -> None:
 def test_a_job_is_held_back_and_called_off(folder: Path, disk: Guest) -> None:
     vfab("up", "disks")
     disk.write((0, CONTENT))
-    assert vfab("pool", "set", "p0", "repair-rate=1MiB/s").out == "jobs of pool p0 are held to 1 MiB/s\n"
+    assert vfab("pool", "set", "p0", "repair-rate=1MiB/s").out == "p0 repair-rate: no limit -> 1 MiB/s\n"
+    assert "Nothing to change" in vfab("pool", "set", "p0", "repair-rate=1MiB").out
     vfab("pool", "remove", "p0", "c.img", code=1)
     vfab("pool", "replace", "p0", "c.img", "n.img", "--no-wait")
     said = until(lambda: (lambda out: out if "s left" in out else "")(vfab("pool", "status", code=None).out), 20)
     assert "held to 1 MiB/s, about" in said
+    os.kill(vfab("ps", "--json").json["nodes"]["p0"]["pid"], signal.SIGKILL)
+    until(lambda: "held to 1 MiB/s" in vfab("pool", "status", code=None).out, 30, "the job held back as before")
+    assert "  p0 repair-rate: no limit -> 1 MiB/s" in vfab("status", code=None).out
     assert "It is called off" in vfab("pool", "cancel", "p0").out
-    assert vfab("pool", "set", "p0", "repair-rate=0").out == "jobs of pool p0 have no limit\n"
+    assert "took back p0 repair-rate: 1 MiB/s -> no limit\n" in vfab("up", "disks", code=None).out
+    assert "Nothing to change" in vfab("pool", "set", "p0", "repair-rate=0").out
     until(lambda: states() == {"a.img": "in", "b.img": "in", "c.img": "in", "n.img": "removed"}, 60, "as before")
     assert "nothing is under way in pool p0" in vfab("pool", "cancel", "p0", code=1).err
     assert disk.read(0, len(CONTENT)) == CONTENT

@@ -69,8 +69,8 @@ class Unprivileged(Vfab):
             for place in (self.path, *self.path.iterdir()):
                 os.chown(place, NOBODY, NOBODY)
 
-    def argv(self, *arguments: str) -> list[str]:  # type: ignore[override]
-        return [*self._prefix, *Vfab.argv(*arguments)]
+    def argv(self, *arguments: str) -> list[str]:
+        return [*self._prefix, *super().argv(*arguments)]
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,9 @@ LAB = """
 name: captive
 topology:
   nodes:
-    s1: {kind: switch, ports: {eth1: {access: 10}, eth2: {access: 10, qemu: listen}, up-1: {trunk: [10]}}}
+    s1:
+      kind: switch
+      ports: {eth1: {access: 10}, eth2: {access: 10, qemu: listen}, up-1: {trunk: [10]}, up.1: {access: 10}}
     h1: {addresses: [10.0.0.1/24]}
     h2: {addresses: [10.0.0.2/24]}
   links:
@@ -58,8 +60,10 @@ def test_the_command_finds_ports_and_disks_and_its_code_is_ours(file: Path) -> N
     run_folder = told["VFAB_RUN"]
     ours = {"VFAB_CI", "VFAB_LONG", "VFAB_TEST_CACHE"}
     assert set(told) - ours == {"VFAB_LAB", "VFAB_RUN", "VFAB_PORT_S1_ETH1", "VFAB_PORT_S1_ETH2", "VFAB_PORT_S1_UP_1",
-                         "VFAB_LUN_FIRST", "NBD_URI"}  # fmt: skip
+                         "VFAB_PORT_S1_UP_1_2", "VFAB_LUN_FIRST", "NBD_URI"}  # fmt: skip
     assert told["VFAB_PORT_S1_ETH1"] == f"ipc://{run_folder}/s1.zmq#eth1"
+    ups = [told["VFAB_PORT_S1_UP_1"], told["VFAB_PORT_S1_UP_1_2"]]
+    assert ups == [f"ipc://{run_folder}/s1.zmq#{port}" for port in ("up-1", "up.1")]
     assert told["VFAB_PORT_S1_ETH2"].startswith(f"{run_folder}/")
     assert told["NBD_URI"] == told["VFAB_LUN_FIRST"] == f"nbd+unix:///first?socket={run_folder}/p0-first.nbd"
     assert (file.parent / "disks/a.img").exists()
@@ -110,7 +114,7 @@ def test_what_goes_wrong_is_a_sentence(file: Path) -> None:
 def test_the_lab_ends_with_us_however_we_end(file: Path, number: signal.Signals) -> None:
     said = file.with_name("said")
     with said.open("wb") as out:
-        waiter = python("import sys, time; print('here', flush=True); time.sleep(600)")
+        waiter = python("import signal; print('here', flush=True); signal.pause()")
         child = subprocess.Popen([VFAB, "run", str(file), "--", *waiter], stdout=out, stderr=out)
     until(lambda: b"here" in said.read_bytes(), 30)
     pids = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _parent(pid) == child.pid]

@@ -34,7 +34,7 @@ storage:
     v1: {pool: p1, raid: raid1, size: 20MiB}
   luns:
     lun0: {volume: v0, nbd: true}
-    lun1: {volume: v1, nbd: true, read_only: true}
+    lun1: {volume: v1, nbd: true, read-only: true}
 """
 
 
@@ -111,8 +111,8 @@ def test_a_disk_is_pulled_out_and_another_put_in(folder: Path, disk: Guest) -> N
     vfab("up", "disks")
     disk.write((0, b"precious" * 512))
     os.unlink(folder / "b.img")
-    told = until(lambda: (answer := vfab("status", code=None)).code == 1 and answer, what="the complaint")
-    assert f"member {folder}/b.img of pool p0 is out" in told.err  # type: ignore[union-attr]
+    until(lambda: vfab("status", code=None).code == 1, what="the complaint")
+    assert f"member {folder}/b.img of pool p0 is out" in vfab("status", code=1).err
     for words in (("volume", "status"), ("volume", "status", "v0"), ("lun", "status", "lun0")):
         assert f"member {folder}/b.img of pool p0 is out" in vfab(*words, code=1).err
     assert [vfab("volume", "status", "v1").code, vfab("lun", "status", "lun1").code] == [0, 0]
@@ -123,7 +123,7 @@ def test_a_disk_is_pulled_out_and_another_put_in(folder: Path, disk: Guest) -> N
     assert vfab("pool", "scrub", "p0").out == "scrub pool p0: 0 mended, 0 lost\n"
     told = vfab("status", code=1)
     advice = f"in the lab file write {folder}/n.img in the place of {folder}/b.img, which it replaced in pool p0"
-    assert advice in told.err  # type: ignore[union-attr]
+    assert advice in told.err
     assert advice in vfab("pool", "status", "p0", code=1).err
     change(folder, "b.img", "n.img")
     vfab("up", "disks")
@@ -205,7 +205,7 @@ def test_the_file_changes_while_it_runs(folder: Path, disk: Guest) -> None:
     assert "can't shrink" in vfab("up", "disks", code=1).err
     change(folder, "size: 100MiB", "size: 1GiB")
     change(folder, "    v1: {pool: p1, raid: raid1, size: 20MiB}\n", "")
-    change(folder, "    lun1: {volume: v1, nbd: true, read_only: true}\n", "")
+    change(folder, "    lun1: {volume: v1, nbd: true, read-only: true}\n", "")
     assert "volume v1 has left the lab file; it stays in pool p1, with its data" in vfab("up", "disks").err
     assert re.search(r"^v1 .* no$", vfab("volume").out, re.MULTILINE)
     change(folder, "    p1: {members: [d.img, e.img], size: 64MiB}\n", "")

@@ -19,15 +19,6 @@ from tests.support.waiting import until
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def work(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    folder = home / "elsewhere"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    yield folder
-    vfab("down", "--all", code=None)
-
-
 def observed(lab: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """All counters of all ports, and who is known where (ages apart, time goes on)."""
     rows = vfab("port", "show", "-l", lab, "--json").json

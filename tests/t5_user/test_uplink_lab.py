@@ -64,8 +64,8 @@ class Outside(Vfab):
         super().__exit__(kind, error, tb)
         self.world.communicate(timeout=20)
 
-    def argv(self, *arguments: str) -> list[str]:  # type: ignore[override]
-        return [peers.need("nsenter"), "-t", str(self.world.pid), "-n", "-m", "--", *Vfab.argv(*arguments)]
+    def argv(self, *arguments: str) -> list[str]:
+        return [peers.need("nsenter"), "-t", str(self.world.pid), "-n", "-m", "--", *super().argv(*arguments)]
 
     def each(self, command: list[str]) -> dict[str, str]:
         """Runs a program in all clients at the same time ({} becomes its name); what it prints."""
@@ -104,6 +104,15 @@ def vfab() -> Iterator[Outside]:
     with Outside() as made:
         made("up", made.file)
         yield made
+
+
+def test_ps_shows_pasta_below_the_process_that_started_it(vfab: Outside) -> None:
+    (pasta,) = vfab.pastas()
+    (row,) = vfab.json("ps")["children"]
+    assert (row["node"], row["kind"], row["of"], row["pid"]) == ("out", "pasta", "netnsd", pasta)
+    lines = vfab("ps").splitlines()
+    below = next(number for number, line in enumerate(lines) if line.startswith("netnsd")) + 1
+    assert lines[below].startswith("  out ") and lines[below].split()[1:3] == ["pasta", str(pasta)]
 
 
 def test_both_get_out_at_the_same_time_and_keep_their_leases(vfab: Outside) -> None:

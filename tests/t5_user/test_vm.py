@@ -72,7 +72,15 @@ def test_a_lab_of_machines_without_any_privilege(nobody: Nobody) -> None:
     for disk in ("/dev/vda", "/dev/vdb"):  # the image's overlay, and the LUN
         shells[1].must(f"dd if=/dev/zero of={disk} bs=64k count=2 oflag=direct 2>/dev/null")
     assert (folder / "disk.img").read_bytes()[:9] == b"the image"
-    os.kill(nobody("ps", "--json").json["nodes"]["vmd"]["pid"], signal.SIGKILL)
+    shown = nobody("ps", "--json").json
+    assert {row["node"]: (row["kind"], row["of"], row["pid"]) for row in shown["children"]} == {
+        name: ("qemu", "vmd", pid) for name, pid in before.items()
+    }
+    assert all(row["uptime_s"] > 0 and row["memory_kib"] for row in shown["children"])
+    lines = [line.split()[:4] for line in nobody("ps").out.splitlines()]
+    begin = next(place for place, words in enumerate(lines) if words[0] == "vmd") + 1
+    assert lines[begin : begin + 3] == [[name, "qemu", str(pid), "up"] for name, pid in before.items()]
+    os.kill(shown["nodes"]["vmd"]["pid"], signal.SIGKILL)
 
     def adopted() -> bool:
         answer = nobody("vm", "list", "--json", code=None)

@@ -12,6 +12,7 @@ import re
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,16 @@ def ping(guest: Guest, address: str) -> float:
     return statistics.median(map(float, re.findall(r"time=([\d.]+)", output)))
 
 
+def reaches(guest: Guest, address: str) -> bool:
+    return guest.run(f"ping -c1 -W2 {address}").code == 0
+
+
 def measure(first: Guest, second: Guest) -> dict[str, dict[str, list[float]]]:
     for number, guest in enumerate((first, second), 1):
         for card_number, network in enumerate(WAYS.values()):
             guest.must(f"ip address add {network}.{number}/24 dev eth{card_number}; ip link set eth{card_number} up")
     for network in WAYS.values():
-        until(lambda network=network: first.run(f"ping -c1 -W2 {network}.2").code == 0, what="the way")  # type: ignore[misc]
+        until(partial(reaches, first, f"{network}.2"), what="the way")
     serve(second)
     found: dict[str, dict[str, list[float]]] = {what: {way: [] for way in WAYS} for what in ("tcp", "ping")}
     for _ in range(RUNS):
