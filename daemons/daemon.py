@@ -11,8 +11,9 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from daemons.control import ControlServer, Handler
 from daemons.launcher import raise_file_limit
@@ -35,6 +36,35 @@ class Daemon(Protocol):
     def close(self) -> None:
         """The loop has stopped: release what is left."""
         ...
+
+
+class LabConfig(Protocol):
+    """What every daemon's configuration says, whatever it is the configuration of."""
+
+    @property
+    def lab(self) -> str: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+
+class About:
+    """How a daemon's status begins: who it is, of which lab, since when."""
+
+    def __init__(self, name: str, loop: Loop) -> None:
+        self._name = name
+        self._loop = loop
+        self._since = time.time()
+
+    def row(self, config: LabConfig) -> dict[str, Any]:
+        """mistakes: our own, in the loop's callbacks; the log has them."""
+        return {
+            "name": self._name,
+            "lab": config.lab,
+            "epoch": config.epoch,
+            "uptime_s": round(time.time() - self._since, 1),
+            "mistakes": self._loop.mistakes,
+        }
 
 
 def farewell(loop: Loop, leaving: Sequence[object]) -> None:

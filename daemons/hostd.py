@@ -6,12 +6,11 @@ Knows: the control operations, the process's beginning and end. Refuses to know:
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from daemons.control import Reply
-from daemons.daemon import farewell, serve
+from daemons.daemon import About, farewell, serve
 from daemons.errors import UserError
 from daemons.hostd_config import NicConfig, parse_config
 from daemons.hostd_hosts import CarrierChanged, Dial, HostNic, Hosts, Received
@@ -30,7 +29,7 @@ class Hostd:
         self.loop = loop
         self.name = name
         self.hosts = Hosts(loop, dial or self._dial)
-        self._since = time.time()
+        self._about = About(name, loop)
         self.handlers = {
             "configure": self.configure,
             "status": self.status,
@@ -52,11 +51,7 @@ class Hostd:
     def status(self, args: dict[str, Any], reply: Reply) -> None:
         reply.done(
             {
-                "name": self.name,
-                "lab": self.hosts.config.lab,
-                "epoch": self.hosts.config.epoch,
-                "uptime_s": round(time.time() - self._since, 1),
-                "mistakes": self.loop.mistakes,
+                **self._about.row(self.hosts.config),
                 "hosts": [
                     {"name": name, "nics": [_nic_status(nic) for nic in host.nics.values()]}
                     for name, host in self.hosts.hosts.items()

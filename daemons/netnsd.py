@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from daemons.control import Reply
-from daemons.daemon import serve
+from daemons.daemon import About, serve
 from daemons.errors import UserError
 from daemons.loop import Loop
 from daemons.netns_config import NicConfig, parse_config
@@ -32,7 +31,7 @@ class Netnsd:
         self.loop = loop
         self.name = name
         self.hosts = Hosts(loop, self._uplink)
-        self._since = time.time()
+        self._about = About(name, loop)
         self._ending = False
         self.handlers = {
             "configure": self.configure,
@@ -53,11 +52,7 @@ class Netnsd:
     def status(self, args: dict[str, Any], reply: Reply) -> None:
         reply.done(
             {
-                "name": self.name,
-                "lab": self.hosts.config.lab,
-                "epoch": self.hosts.config.epoch,
-                "uptime_s": round(time.time() - self._since, 1),
-                "mistakes": self.loop.mistakes,
+                **self._about.row(self.hosts.config),
                 "users": _users(self.hosts.users),
                 "hosts": [self._host_status(host) for host in self.hosts.hosts.values()],
                 "problems": self.hosts.problems,
