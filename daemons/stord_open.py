@@ -169,7 +169,7 @@ def _open(wanted: Config, degraded: bool, patient: bool) -> Opened:
                 _agrees(wanted.pool, wanted.witness, list(members.found.values()))
         given = [one.member for one in members.found.values()]
         lacking = commit is not None and bool(_missing(commit, members))  # one that is not listed, too
-        pool = open_pool(given, degraded=degraded or lacking or bool(members.problems))
+        pool = open_pool(given, degraded=degraded, lacking=lacking or bool(members.problems))
     except Suspended as trouble:
         members.close()
         if commit is None:

@@ -217,6 +217,14 @@ cdef class FileMember(Member):
         """The descriptor (for polling and io_uring); it stays ours."""
         return self._fd
 
+    def data_from(self, uint64_t offset, uint64_t end):
+        if self._is_file:
+            try:
+                offset = os.lseek(self._fd, offset, os.SEEK_DATA)
+            except OSError as error:
+                offset = end if error.errno == errno_names.ENXIO else offset   # a file system may not know
+        return min(offset, end)
+
     def check(self):
         """Costs an fstat and a stat."""
         if not self.opened:

@@ -148,6 +148,10 @@ cdef class Member:
         """Whether any of it is not in memory. That is being fetched then, and nobody waits for it; see try_read()."""
         return self.fetch_at(length, offset)
 
+    def data_from(self, uint64_t offset, uint64_t end):
+        """The first place from `offset` on that may hold something else than zeros; `end` if there is none before."""
+        return min(offset, end)
+
     def write(self, uint64_t offset, const uint8_t[::1] data):
         """In the page cache when it returns. After an error any part of it may have been written."""
         cdef size_t size = data.shape[0]

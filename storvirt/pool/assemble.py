@@ -85,12 +85,14 @@ class Found(NamedTuple):
         return max(self.ring, default=-1)
 
 
-def open_pool(members: Sequence[Member], *, degraded: bool = False, read_only: bool = False) -> Pool:
+def open_pool(
+    members: Sequence[Member], *, lacking: bool = False, degraded: bool = False, read_only: bool = False
+) -> Pool:
     """Assemble a pool and replay its log. Raises PoolError with one sentence; Suspended while the host is in trouble.
 
-    degraded: go on although members are missing that the newest record calls in (as far as redundancy reaches), or
-    although flushed writes are lost in a damaged log. read_only: of the members nothing is kept that is written to them
-    (storvirt.backing.overlay), so that features which only writing must know do not matter.
+    lacking: go on although members are missing that the newest record calls in, as far as redundancy reaches; degraded:
+    that, and although flushed writes are lost in a damaged log. read_only: of the members nothing is kept that is
+    written to them (storvirt.backing.overlay), so that features which only writing must know do not matter.
     """
     found = [look(member, read_only) for member in members]
     _same_pool(found)
@@ -112,7 +114,7 @@ def open_pool(members: Sequence[Member], *, degraded: bool = False, read_only: b
         elif commit.members[one.super_.number].state == f.SPARE:
             spares[one.super_.number] = one.member
     missing = [n for n, row in enumerate(commit.members) if row.state == f.IN and places[n] is None]
-    if missing and not degraded:
+    if missing and not (lacking or degraded):
         raise PoolError(
             f"pool {newest.super_.name} lacks {len(missing)} of {len(places)} members (number "
             f"{', '.join(map(str, missing))}), which its newest record calls in; bring them back, or open it degraded"

@@ -9,12 +9,13 @@ next opening makes them equal: a note.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from storvirt.pool import format as f
 from storvirt.pool.check_map import Entry
 from storvirt.pool.findings import Ledger
-from storvirt.pool.record import ALIGN, FLUSHED, HEAD, MAGIC, SWITCH, claimed_length, parse
+from storvirt.pool.record import FLUSHED, HEAD, SWITCH, claimed_length, heads, parse
 from storvirt.pool.record import Entry as Logged
 from storvirt.pool.slab import Slab
 from storvirt.pool.view import View
@@ -142,14 +143,19 @@ class LogCheck:
         for later, row in enumerate(self._view.commit.segments[number:]):
             slab, start = self._view.slabs[row.slab], 0 if later else at
             for copy in range(slab.width):
-                data = slab.piece(copy, start, self._view.extent - start) or b""
-                found = data.find(MAGIC)
-                while found >= 0:
-                    whole = self._whole(slab, copy, start + found, None) if (start + found) % ALIGN == 0 else None
+                past = 0
+                data_from = partial(self._data_from, slab, copy)
+                for place in heads(partial(slab.piece, copy), data_from, start, self._view.extent):
+                    whole = self._whole(slab, copy, place, None) if place >= past else None
                     parsed = parse(whole) if whole is not None else None
-                    most = max([most, *(one.where for one in (parsed[0] if parsed else ()) if one.kind == FLUSHED)])
-                    found = data.find(MAGIC, found + 1)
+                    if whole is not None and parsed is not None:
+                        past = place + len(whole)
+                        most = max([most, *(one.where for one in parsed[0] if one.kind == FLUSHED)])
         return most
+
+    def _data_from(self, slab: Slab, copy: int, at: int, end: int) -> int:
+        member, base = self._view.place(slab, copy, 0)
+        return member.data_from(base + at, base + end) - base if member is not None else end
 
     def _copies(self, record: Record) -> None:
         """Of a record that is whole on one copy."""

@@ -5,6 +5,9 @@ Knows: which slots are concerned. Refuses to know: what a job is (job.py), files
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from functools import partial
+
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import emptying, mirrors
@@ -13,7 +16,7 @@ from storvirt.pool.columns import Moving
 from storvirt.pool.job import SLABS_AT_ONCE, Job, Steps, is_on, slabs_on
 from storvirt.pool.membership import add_member, retire, set_successor
 from storvirt.pool.pool import Pool, PoolError
-from storvirt.pool.record import is_log
+from storvirt.pool.record import PIECE, is_log
 from storvirt.pool.slab import Slab
 from storvirt.volume.map import PAGE
 
@@ -147,21 +150,28 @@ class Scrub(Job):
             pool.engine.commit()
             row = next((row for row in pool.segments if row.slab == number), None)
             slab = pool.engine.slab(number)
-            if row is not None and slab is not None and self._segment(slab, row.first, row.end):
+            if row is not None and slab is not None and (yield from self._segment(slab, row.first, row.end)):
                 bad.add(number)
-            yield
         if bad:
             yield from mirrors.empty_log(pool, bad)
 
-    def _segment(self, slab: Slab, first: int, end: int) -> bool:
+    def _segment(self, slab: Slab, first: int, end: int) -> Generator[None, None, bool]:
         """Whether a copy of it is bad. end: 0 where records are still appended, 1 where nothing counts."""
         pool = self.pool
         length = 0 if end == 1 else end or pool.engine.segment_end
-        copies = {n: slab.piece(n, 0, length) for n in range(slab.width) if not slab.missing >> n & 1}
-        self._dealt(length * len(copies), 0)
-        if None not in copies.values() and len(set(copies.values())) <= 1:
+        same = True
+        for at in range(0, length, PIECE):
+            there = [n for n in range(slab.width) if not slab.missing >> n & 1]
+            copies = {slab.piece(n, at, min(PIECE, length - at)) for n in there}
+            same = same and None not in copies and len(copies) <= 1
+            self._dealt(min(PIECE, length - at) * len(there), 0)
+            yield
+        if same or not any(
+            (row.slab, row.first) == (slab.number, first) for row in pool.segments
+        ):  # given up meanwhile
             return False
-        wrong = [n for n, data in copies.items() if data is None or not is_log(data, pool.pool_id, slab.number, first)]
+        reads = {n: partial(slab.piece, n) for n in range(slab.width) if not slab.missing >> n & 1}
+        wrong = [n for n, read in reads.items() if not is_log(read, length, pool.pool_id, slab.number, first)]
         for column in wrong:
             pool.counted("healed", slab, column, 0)
         names = ", ".join(pool.member_name(slab.places[n][0]) for n in wrong)

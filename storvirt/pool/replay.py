@@ -11,11 +11,12 @@ next fsync says that all is well). A crash in the middle leaves it as it was or 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from storvirt.pool import format as f
 from storvirt.pool.pool import SKIP, Pool, PoolError
-from storvirt.pool.record import ALIGN, BLOCK, BLOCKS, FLUSHED, HEAD, MAGIC, SWITCH, ZERO, Entry, claimed_length, parse
+from storvirt.pool.record import BLOCK, BLOCKS, FLUSHED, HEAD, SWITCH, ZERO, Entry, claimed_length, heads, parse
 from storvirt.pool.slab import Slab
 
 
@@ -137,6 +138,12 @@ def _whole(pool: Pool, slab: Slab, copy: int, at: int, expected: int | None) -> 
     return slab.piece(copy, at, length) if 0 < length <= pool.extent - at else None
 
 
+def _data_from(pool: Pool, slab: Slab, copy: int, at: int, end: int) -> int:
+    number, extent = slab.places[copy]
+    member, base = pool.members[number], f.EXTENTS_AT + extent * pool.extent
+    return member.data_from(base + at, base + end) - base if member is not None else end
+
+
 def _flushed_beyond(pool: Pool, commit: f.Commit, hole: Slab, at: int) -> int:
     """Entries below this number had been made durable, say whole records behind a place in the log."""
     most, behind = 0, False
@@ -145,13 +152,12 @@ def _flushed_beyond(pool: Pool, commit: f.Commit, hole: Slab, at: int) -> int:
         assert slab is not None
         behind = behind or slab is hole
         for copy in range(slab.width if behind else 0):
-            start = at if slab is hole else 0
-            data = slab.piece(copy, start, pool.extent - start) or b""
-            found = data.find(MAGIC)
-            while found >= 0:
-                whole = _whole(pool, slab, copy, start + found, None) if (start + found) % ALIGN == 0 else None
+            past = 0  # what looks like a record inside of one is somebody's data
+            data_from = partial(_data_from, pool, slab, copy)
+            for place in heads(partial(slab.piece, copy), data_from, at if slab is hole else 0, pool.extent):
+                whole = _whole(pool, slab, copy, place, None) if place >= past else None
                 parsed = parse(whole) if whole is not None else None
-                flushed = (entry.where for entry in (parsed or ((), 0))[0] if entry.kind == FLUSHED)
-                most = max([most, *flushed])
-                found = data.find(MAGIC, found + (len(whole) if parsed and whole is not None else 1))
+                if whole is not None and parsed is not None:
+                    past = place + len(whole)
+                    most = max([most, *(entry.where for entry in parsed[0] if entry.kind == FLUSHED)])
     return most

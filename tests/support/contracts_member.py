@@ -33,6 +33,13 @@ def reads_back_what_was_written(member: Member) -> None:
     member.write(SIZE, b"")
 
 
+def passes_over_nothing_but_zeros(member: Member) -> None:
+    member.write(40_000, b"x" * 5000)
+    for offset, end in ((0, SIZE), (0, 40_001), (40_000, SIZE), (44_999, SIZE), (45_000, SIZE), (7, 7), (SIZE, SIZE)):
+        found = member.data_from(offset, end)
+        assert offset <= found <= end and member.read(offset, found - offset) == bytes(found - offset)
+
+
 def stays_inside(member: Member) -> None:
     for offset, length in ((SIZE, 1), (SIZE - 1, 2), (2**63, 1), (2**64 - 1, 1), (1, 2**64 - 1)):
         for read in (member.read, member.try_read):
@@ -110,6 +117,7 @@ def is_dead_after_close(member: Member) -> None:
 
 CHECKS: tuple[Callable[[Member], None], ...] = (
     reads_back_what_was_written,
+    passes_over_nothing_but_zeros,
     stays_inside,
     behaves_like_a_bytearray,
     punches_only_where_it_is_told,

@@ -198,6 +198,21 @@ def test_a_flushed_record_that_rots_on_all_copies_is_said() -> None:
     rig.open()
 
 
+def test_a_member_that_is_missing_is_no_leave_to_lose_what_was_flushed() -> None:
+    rig = Files(4, FIVE)
+    pool = rig.open()
+    volume(pool, "raid5-0").write(0, b"a" * 4096)
+    pool.flush()
+    volume(pool, "raid5-0").write(8192, b"c" * 4096)
+    segment = next(slab for slab in pool.engine.all_slabs() if slab.use == f.LOG)
+    for member, extent in segment.places:
+        rig.files[f"m{member}"].write(f.EXTENTS_AT + extent * EXTENT + 700, b"rot")
+    away = next(number for number in range(4) if number not in {member for member, _ in segment.places})
+    there = rig.members([f"m{number}" for number in range(4) if number != away])
+    refused(lambda: open_pool(there, lacking=True), "log of pool rig is damaged", "flushed")
+    assert "flushed are lost" in open_pool(there, degraded=True).events[-1]
+
+
 def test_behind_a_hole_in_the_log_nothing_is_believed() -> None:
     """Not even what is whole in the next segment: what was written in between is gone."""
     rig = Files(3, FIVE)

@@ -73,7 +73,7 @@ def test_crashed_anywhere(seed: int, gone: bool) -> None:
     scrub = Scrub(pool)
     scrub.run()
     assert not scrub.found
-    for crash in moments(disk, seed, 40):
+    for crash in moments(disk, seed, 12):
         with crash:
             finish(crash, story)
 

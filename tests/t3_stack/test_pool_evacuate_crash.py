@@ -41,8 +41,8 @@ def begin(
 
 
 def moments(disk: CrashDisk, seed: int, most: int) -> Iterator[Crash]:
-    """A crash at each of some boundaries; of three times as many in the long run."""
-    step = max(1, disk.boundaries // (3 * most if LONG else most))
+    """A crash at each of some boundaries; of eight times as many in the long run."""
+    step = max(1, disk.boundaries // (8 * most if LONG else most))
     for boundary in range(seed % step, disk.boundaries, step):
         yield random.Random(boundary).choice(list(disk.crashes(exhaustive_below=2, samples=3, at={boundary})))
 
@@ -71,7 +71,7 @@ def test_a_member_is_removed(seed: int, gone: bool) -> None:
     assert pool.rows[1].state == f.REMOVED and 0 < job.progress.done <= job.progress.total
     assert all(place[0] != 1 for slab in pool.engine.all_slabs() for place in slab.places)
     audit(pool)
-    for crash in moments(disk, seed, 40):
+    for crash in moments(disk, seed, 16):
         with crash:
             finish(crash, story)
 

@@ -66,7 +66,7 @@ def test_it_comes_back(seed: int, away: int, count: int) -> None:
     found = contents(pool)
     assert scrubbed(pool) == []
     audit(pool)
-    for crash in moments(disk, seed, 30):
+    for crash in moments(disk, seed, 15):
         with crash:
             finish(crash, story)
     pool.lose(2, "pulled out")
@@ -105,7 +105,7 @@ def test_what_was_written_without_it_gets_its_second_copy(seed: int) -> None:
     job = Rejoin(pool, disk.members["m1"])
     while job.step():
         pass
-    for crash in moments(disk, seed, 40):
+    for crash in moments(disk, seed, 20):
         with crash:
             after = reopen(crash.members())
             found = contents(after)

@@ -74,7 +74,7 @@ def test_a_member_is_replaced(seed: int, gone: bool) -> None:
             pool.checkpoint()
     some_writes(pool, story, dice)
     audit(pool)
-    for crash in moments(disk, seed, 40):
+    for crash in moments(disk, seed, 20):
         with crash:
             finish(crash, story)
 
@@ -117,7 +117,7 @@ def test_a_member_of_volumes_without_redundancy_is_replaced(seed: int) -> None:
         more = job.step()
     some_writes(pool, story, dice)
     audit(pool)
-    for crash in moments(disk, seed, 60):
+    for crash in moments(disk, seed, 25):
         with crash:
             pool = opened(crash)
             assert not story.allowed(crash.kind, crash.marks).differences(contents(pool))

@@ -40,7 +40,7 @@ def test_a_spare_takes_the_place_of_a_lost_member(seed: int) -> None:
         some_writes(pool, story, dice)
     assert pool.rows[1].state == f.REMOVED and not pool.spares and best_spare(pool, 0) is None
     audit(pool)
-    for crash in moments(disk, seed, 50):
+    for crash in moments(disk, seed, 20):
         with crash:
             pool = opened(crash)
             found = contents(pool)

@@ -50,7 +50,7 @@ def test_a_member_is_added_and_takes_its_share(seed: int) -> None:
     with pytest.raises(PoolError, match="pool rig is balanced"):
         Rebalance(pool)
     audit(pool)
-    for crash in moments(disk, seed, 40):
+    for crash in moments(disk, seed, 15):
         with crash:
             pool = opened(crash)
             found = contents(pool)
@@ -111,7 +111,7 @@ def test_members_are_enlarged(seed: int) -> None:
     some_writes(pool, story, dice)
     pool.checkpoint()
     audit(pool)
-    for crash in moments(disk, seed, 60):
+    for crash in moments(disk, seed, 20):
         with crash:
             pool = opened(crash)
             assert not story.allowed(crash.kind, crash.marks).differences(contents(pool))

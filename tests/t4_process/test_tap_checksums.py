@@ -17,9 +17,7 @@ from netvirt.ports.handover import hand_over
 from tests.support import peers
 from tests.support.taps import Stack
 from tests.t4_process.test_offload_linux import CHECKED, Wire
-from tests.t4_process.test_tap_switch import ALL, FOUR, SIX, Make, make, plug, stack, talk
-
-__all__ = ["make"]
+from tests.t4_process.test_tap_switch import ALL, FOUR, SIX, Make, plug, stack, talk
 
 SIZE = 600_000
 
