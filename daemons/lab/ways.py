@@ -48,7 +48,7 @@ class Ways(NamedTuple):
     def cuts(self) -> list[frozenset[int]]:
         """Sets of VIDs; two VIDs that are in the same of them are treated alike by this port."""
         single = [frozenset({vid}) for vid in {self.pvid, *(vid for pair in self.translate for vid in pair)}]
-        return [self.admit, self.member, self.bare, *single]
+        return [self.admit, self.member, self.bare, self.customer, *single]
 
 
 CLOSED: Final = Ways(plain=False)

@@ -26,6 +26,7 @@ EXPECTED = {
     "triple-play": {"internet pc", "internet router", "pc router", "tv-head tv-box", "tv-head router", "tv-box router"}
     | {"pbx phone"},
     "datacenter": {"web1 web2", "web1 db1", "web2 db1", "db1 backup1", "test1 test2"},
+    "arrays": set(),
     "campus-east": set(),
     "campus-west": set(),
     "storage": set(),
@@ -449,3 +450,15 @@ def test_a_loop_through_tunnels_is_found() -> None:
     assert loader.parse(lab_of(nodes, links[:2])).lab.blocked == frozenset()
     lab = loader.parse(lab_of(nodes, links, "loops: block\n")).lab
     assert lab.blocked == {2}
+
+
+def test_a_loop_for_one_customer_only_is_found() -> None:
+    """Tag 3 leaves the tunnel to s1, comes back to s0 as payload of VLAN 1, and only it may enter the tunnel again."""
+    nodes = "s0: {kind: switch, ports: {t0: {trunk: [1], native: 1, tpid: 802.1ad}, t1: {tunnel: 1, customer: [3]}}}, "
+    nodes += "s1: {kind: switch, ports: {e1: {trunk: all}}}, h: {interfaces: {eth0.3: {addresses: [10.0.0.1/24]}}}"
+    links = ["s0:t0 s1:t0", "s0:t1 s1:t1", "s1:e1 h:eth0"]
+    with pytest.raises(LabError, match="loop in VLAN 3: s0 - s1 - s0"):
+        loader.parse(lab_of(nodes, links))
+    lab = loader.parse(lab_of(nodes, links, "loops: block")).lab
+    assert lab.blocked == {1}
+    check_against_the_reference(lab)
