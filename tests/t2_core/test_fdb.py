@@ -191,7 +191,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestAgainstADict = Model.TestCase
-TestAgainstADict.settings = settings(max_examples=1500 if LONG else 60, stateful_step_count=40, deadline=None)
+TestAgainstADict.settings = settings(max_examples=1500 if LONG else 30, stateful_step_count=40, deadline=None)
 
 
 def test_all_zero_is_a_station_like_any_other() -> None:

@@ -65,7 +65,7 @@ def messages(draw: st.DrawFn) -> bytes:
     return bytes(out[: len(out) - draw(st.sampled_from([0, 0, 0, 1, 5]))])
 
 
-@settings(max_examples=5000 if LONG else 300, deadline=None)
+@settings(max_examples=5000 if LONG else 150, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(PORTS)), messages()), min_size=1, max_size=5), st.integers(0, 2**64 - 1)
 )

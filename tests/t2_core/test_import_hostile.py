@@ -54,11 +54,15 @@ def check(text: str, form: str, hosts: str) -> None:
 
 
 @pytest.mark.parametrize("form", SEEDS)
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_spoilt_files(form: str, data: st.DataObject) -> None:
     seed = data.draw(st.sampled_from(SEEDS[form]))
     check(data.draw(spoilt(seed)), form, data.draw(st.sampled_from(["netns", "userspace"])))
+
+
+def test_an_encoding_that_nobody_knows() -> None:
+    check('<?xml version="1.0" encoding="xxutf-8"?><graphml/>', "graphml", "netns")
 
 
 @given(st.text(max_size=200), st.sampled_from(["containerlab", "graphml", "kathara"]))

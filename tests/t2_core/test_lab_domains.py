@@ -190,13 +190,13 @@ def check_against_the_reference(lab: Lab) -> None:
     assert {pair: set(ips) for pair, ips in graph.expected_reach(lab).items()} == expected
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(st.randoms(use_true_random=False))
 def test_domains_are_what_the_reference_switch_does(dice: random.Random) -> None:
     check_against_the_reference(some_lab(dice))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(st.randoms(use_true_random=False))
 def test_so_they_are_with_ports_of_every_mode(dice: random.Random) -> None:
     """Tunnels, translation, tags of two types, protected ports, private VLANs, VLANs that leave untagged."""

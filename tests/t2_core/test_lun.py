@@ -102,7 +102,7 @@ def test_an_odd_zero_with_fua_flushes_once(below: Recorder, lun: Lun) -> None:
     assert [call[0] for call in below.calls] == ["read", "read", "write", "flush"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.tuples(

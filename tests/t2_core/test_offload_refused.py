@@ -186,7 +186,7 @@ HOSTILE = st.builds(
 SOME = st.sampled_from([TCP4, TCP6, UDP4, UDP6, TCP4._replace(tags=((0x88A8, 1), (0x8100, 2)), ip_options=b"\1" * 12)])
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=200)
 @given(
     SOME, st.none() | HOSTILE, st.lists(st.tuples(st.integers(12, 90), st.integers(0, 255)), max_size=6),
     st.none() | st.integers(14, 400), st.integers(0, 255), st.booleans(), st.booleans(),

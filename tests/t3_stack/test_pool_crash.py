@@ -59,7 +59,7 @@ def run(pool_name: str, script: Script, seed: int) -> tuple[CrashDisk, Story]:
     return disk, story
 
 
-def survive(disk: CrashDisk, story: Story, tolerated: int, seed: int, most: int = 6) -> None:
+def survive(disk: CrashDisk, story: Story, tolerated: int, seed: int, most: int = 4) -> None:
     """Every crash with VFAB_LONG; else one at each of `most` moments that are spread over the whole run."""
     dice = random.Random(seed)
     step = 1 if LONG else max(1, disk.boundaries // most)
@@ -192,7 +192,7 @@ def test_every_moment_of_random_calls(pool_name: str, seed: int) -> None:
 @pytest.mark.parametrize("pool_name", MORE)
 @pytest.mark.parametrize("script", [grains, destaging, random_calls], ids=lambda script: script.__name__)
 def test_moments_of_the_levels_that_survive_more(pool_name: str, script: Script) -> None:
-    survive(*run(pool_name, script, 1), MORE[pool_name][2], 1, most=4)
+    survive(*run(pool_name, script, 1), MORE[pool_name][2], 1, most=3)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.support.simfile import SimFile
 
 LONG = os.environ.get("VFAB_LONG") == "1"
 pytestmark = [pytest.mark.long] if LONG else []  # then they may take long
-MOST = 20  # moments of a history that are tried; all of them with VFAB_LONG
+MOST = 10  # moments of a history that are tried; all of them with VFAB_LONG
 MIB = 1 << 20
 BLOCK = 4096
 SECTOR = 512

@@ -137,7 +137,7 @@ def crashes(disk: CrashDisk, story: Story, tolerated: int, seed: int, most: int)
 
 
 @pytest.mark.parametrize("pool_name", POOLS)
-@pytest.mark.parametrize("seed", range(40) if LONG else range(3))
+@pytest.mark.parametrize("seed", range(40) if LONG else range(2))
 def test_every_moment_of_a_checkpoint_in_halves(pool_name: str, seed: int) -> None:
     crashes(*run(pool_name, seed), POOLS[pool_name][2], seed, 12)
 
@@ -148,7 +148,7 @@ def test_the_power_fails_at_any_moment_of_it(pool_name: str, seed: int) -> None:
     """Denser than above: nothing is on its way to be forgotten that the record which may survive needs."""
     disk, story = run(pool_name, seed)
     dice = random.Random(seed)
-    at = {boundary for boundary in range(disk.boundaries) if LONG or dice.random() < 0.4}
+    at = {boundary for boundary in range(disk.boundaries) if LONG or dice.random() < 0.2}
     for crash in disk.crashes(("power",), exhaustive_below=2, samples=6 if LONG else 2, at=at):
         with crash:
             if LONG or dice.random() < 0.3:

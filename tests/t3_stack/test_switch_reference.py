@@ -98,7 +98,7 @@ class Both(RuleBasedStateMachine):
 
 TestAgainstTheReference = Both.TestCase
 TestAgainstTheReference.settings = settings(
-    max_examples=3000 if LONG else 150,
+    max_examples=3000 if LONG else 80,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),

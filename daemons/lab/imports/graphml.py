@@ -71,6 +71,8 @@ class _Reader:
             self._parser.Parse(data, True)
         except expat.ExpatError as error:
             return error.lineno, f"this is not XML: {expat.ErrorString(error.code)}"
+        except LookupError:  # Python is asked for what expat does not know by itself
+            return 1, "its encoding is none that is known; save it as UTF-8"
         except _Refused as error:
             return self._parser.CurrentLineNumber, str(error)
         return None
