@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYX := $(shell find netvirt storvirt -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h')
-# Four processes, a file at a time: most tests wait for something most of the time.
-JOBS ?= 4
+# Three processes, a file at a time: most tests wait for something most of the time.
+JOBS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: build demo test test-long sanitize bench lint clean
