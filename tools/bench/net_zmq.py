@@ -78,6 +78,14 @@ def rows() -> Iterator[Row]:
                 settings,
             )
             yield make_row(
+                f"net/zmq/one-way-{percentile}/64B/burst1/vs-zmq-echo",
+                "us",
+                [run[f"there_{percentile}"] for run in ours],
+                [run[percentile] for run in plain],
+                "plain ZeroMQ echo",
+                "one frame at a time, one hop one way: NIC, switch, NIC (2 messages); peer: there and back (2 messages)",
+            )
+            yield make_row(
                 f"net/zmq/hop-{percentile}/64B/burst1/vs-zmq-relay",
                 "us",
                 [run[percentile] for run in ours],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 A, B = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 TYPE = b"\x88\xb5"  # IEEE 802 local experimental ethertype 1
+WHEN = struct.Struct("d")  # seconds of the machine's monotonic clock, in a frame
 
 
 def say(**values: object) -> None:
@@ -58,19 +60,20 @@ def receive(endpoint: str) -> None:
 
 
 def echo(endpoint: str) -> None:
-    """Sends every frame for us back to A until nothing has come for five seconds."""
+    """Sends every frame for us back to A, with the time at which it came, until nothing has come for five seconds."""
     with Nic.connect(endpoint) as nic:
         announce(nic, B)
         print("ready", flush=True)
         while (frame := nic.receive(5.0)) is not None:
             if frame[:6] == B:
-                nic.send(A + B + frame[12:])
+                came = time.perf_counter()
+                nic.send(A + B + TYPE + WHEN.pack(came) + frame[14 + WHEN.size :])
     say(done=True)
 
 
 def ask(endpoint: str, count: int) -> None:
-    """Round trips of one frame at a time: p50 and p99 in microseconds."""
-    times = []
+    """Round trips of one frame at a time, and how long each was on its way there (one machine, one clock)."""
+    times, there = [], []
     frame = B + A + TYPE + bytes(50)
     with Nic.connect(endpoint) as nic:
         for _ in range(count):
@@ -79,7 +82,10 @@ def ask(endpoint: str, count: int) -> None:
             while (answer := nic.receive(1.0)) is not None and answer[:6] != A:
                 pass
             times.append(time.perf_counter() - begin)
-    say_trips(times)
+            if answer is not None:
+                there.append(WHEN.unpack_from(answer, 14)[0] - begin)
+    there_p50, there_p99 = percentiles(there)
+    say_trips(times, there_p50=there_p50, there_p99=there_p99)
 
 
 @contextmanager
@@ -142,10 +148,15 @@ def zmq_ask(endpoint: str, count: int) -> None:
     say_trips(times)
 
 
-def say_trips(times: list[float]) -> None:
-    """Round trips in seconds, in the order that they were made; the first tenth does not count."""
+def percentiles(times: list[float]) -> tuple[float, float]:
+    """p50 and p99 in microseconds of seconds in the order that they were measured; the first tenth does not count."""
     times = sorted(times[len(times) // 10 :])
-    say(p50=times[len(times) // 2] * 1e6, p99=times[len(times) * 99 // 100] * 1e6)
+    return times[len(times) // 2] * 1e6, times[len(times) * 99 // 100] * 1e6
+
+
+def say_trips(times: list[float], **more: float) -> None:
+    p50, p99 = percentiles(times)
+    say(p50=p50, p99=p99, **more)
 
 
 def main() -> None:
