@@ -83,7 +83,7 @@ def rows() -> Iterator[Row]:
                 [run[f"there_{percentile}"] for run in ours],
                 [run[percentile] for run in plain],
                 "plain ZeroMQ echo",
-                "one frame at a time, one hop one way: NIC, switch, NIC (2 messages); peer: there and back (2 messages)",
+                "one frame at a time, one way: NIC, switch, NIC (2 messages); peer: there and back (2 messages)",
             )
             yield make_row(
                 f"net/zmq/hop-{percentile}/64B/burst1/vs-zmq-relay",
