@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.installed import Installed, Nobody, need_everything, shared
-from tests.support.user import vfab
+from tests.support.user import BIN, vfab
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +25,17 @@ def installed() -> Iterator[Installed]:
 @pytest.fixture
 def work(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder to be in; whatever lab is up at the end is ended."""
-    folder = home / "elsewhere"
+    folder = home / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
     yield folder
     vfab("down", "--all", code=None)
+
+
+@pytest.fixture
+def activated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`vfab` is on the PATH, as after `source .venv/bin/activate`."""
+    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,14 +51,10 @@ LONGEST_NODE, LONGEST_PORT = "n" * 31, "p" * 15
 
 
 @pytest.fixture
-def work(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working folder with small.fab.yml in it; whatever was started is ended."""
-    folder = home / "work"
-    folder.mkdir()
-    (folder / "small.fab.yml").write_text(LAB)
-    monkeypatch.chdir(folder)
-    yield folder
-    vfab("down", "--all", code=None)
+def work(work: Path) -> Path:
+    """The working folder, with a lab file that is right in it."""
+    (work / "small.fab.yml").write_text(LAB)
+    return work
 
 
 def nothing_started(home: Path) -> bool:
@@ -253,7 +248,7 @@ def test_a_runtime_dir_that_others_may_enter(work: Path, home: Path) -> None:
 
 def test_our_folder_in_the_runtime_dir_is_checked_too(work: Path, home: Path) -> None:
     ours = home / "run/virtfab"
-    ours.symlink_to(home / "elsewhere")
+    ours.symlink_to(home / "nowhere")
     assert vfab("up", "small", code=1).sentence.startswith(f"{ours} is no folder but a link or a file; remove it")
     ours.unlink()
     ours.mkdir(mode=0o755)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.support.rooms import need_namespaces
 from tests.support.user import BIN, run, vfab
@@ -31,17 +28,7 @@ topology:
 """
 
 
-@pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder."""
-    work = home / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    yield work
-    vfab("down", "--all", code=None)
-
-
-def test_a_containerlab_file_comes_up(folder: Path) -> None:
+def test_a_containerlab_file_comes_up(work: Path) -> None:
     Path("pair.clab.yml").write_text(CLAB)
     done = vfab("import", "pair.clab.yml", "--hosts", "userspace", "-o", "pair.fab.yml")
     assert done.out == "The lab file is pair.fab.yml.\n"
@@ -54,7 +41,7 @@ def test_a_containerlab_file_comes_up(folder: Path) -> None:
     assert told["ok"] and reached == {("pc1", "pc2"), ("pc2", "pc1")}, "a wire is nobody else's"
 
 
-def test_tags_and_lldp_pass_a_wire(folder: Path) -> None:
+def test_tags_and_lldp_pass_a_wire(work: Path) -> None:
     Path("pair.clab.yml").write_text(CLAB)
     vfab("import", "pair.clab.yml", "--hosts", "userspace", "-o", "pair.fab.yml")
     vfab("up", "pair.fab.yml")
@@ -63,7 +50,7 @@ def test_tags_and_lldp_pass_a_wire(folder: Path) -> None:
         assert re.search(r"─ p2 \((tagged 77|untagged)\) ─► pc2:eth1", told), told
 
 
-def test_the_lab_goes_to_the_output(folder: Path) -> None:
+def test_the_lab_goes_to_the_output(work: Path) -> None:
     Path("pair.clab.yml").write_text(CLAB)
     done = vfab("import", "pair.clab.yml")
     assert done.out.startswith("# Made by vfab import of pair.clab.yml (containerlab).\n") and "kind: netns" in done.out
@@ -75,19 +62,19 @@ def test_the_lab_goes_to_the_output(folder: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_lab_file_of_our_own_is_nothing_to_import(folder: Path) -> None:
+def test_a_lab_file_of_our_own_is_nothing_to_import(work: Path) -> None:
     Path("pair.fab.yml").write_text(CLAB)
     assert "vfab up pair.fab.yml" in vfab("import", "pair.fab.yml", code=2).sentence
     assert "kind: netns" in vfab("import", "pair.fab.yml", "--format", "containerlab").out
 
 
-def test_it_reads_a_pipe(folder: Path) -> None:
+def test_it_reads_a_pipe(work: Path) -> None:
     Path("x").write_text(CLAB)
     told = run("sh", "-c", f"{BIN}/vfab import - < x > pair.fab.yml")
     assert told.err.startswith("-:3: not carried over") and "2 switches" in vfab("validate", "pair.fab.yml").out
 
 
-def test_a_kathara_folder(folder: Path) -> None:
+def test_a_kathara_folder(work: Path) -> None:
     os.mkdir("lab")
     Path("lab/lab.conf").write_text('a[0]="L"\nb[0]="L"\n')
     Path("lab/a.startup").write_text("ifconfig eth0 10.0.0.1/24 up\nrm -rf /\n")
@@ -101,13 +88,13 @@ def test_a_kathara_folder(folder: Path) -> None:
     assert "2 answered, 0 stayed apart" in vfab("pingall").out
 
 
-def test_a_fifo_is_not_waited_for(folder: Path) -> None:
+def test_a_fifo_is_not_waited_for(work: Path) -> None:
     Path("lab.conf").write_text('a[0]="L"\n')
     os.mkfifo("a.startup")
     assert "a: {kind: netns}" in vfab("import", "lab.conf").out
 
 
-def test_a_graph(folder: Path) -> None:
+def test_a_graph(work: Path) -> None:
     Path("g.graphml").write_text(
         '<graphml><graph><node id="x"/><node id="y"/><node id="z"/><edge source="x" target="y"/>'
         '<edge source="y" target="z"/></graph></graphml>'
@@ -117,7 +104,7 @@ def test_a_graph(folder: Path) -> None:
     assert "2 answered, 0 stayed apart" in vfab("pingall").out
 
 
-def test_nothing_can_be_made_of_it(folder: Path) -> None:
+def test_nothing_can_be_made_of_it(work: Path) -> None:
     Path("bad.yml").write_text("name: x\n")
     told = vfab("import", "bad.yml", code=1)
     assert told.err == (
@@ -129,7 +116,7 @@ def test_nothing_can_be_made_of_it(folder: Path) -> None:
     assert "cannot read 'nothing': No such file" in vfab("import", "nothing", code=2).sentence
 
 
-def test_mistakes_that_were_there_already_are_told(folder: Path) -> None:
+def test_mistakes_that_were_there_already_are_told(work: Path) -> None:
     """Two machines with one address: only people know which of them is wrong."""
     Path("d.conf").write_text('a[0]="L"\nb[0]="L"\n')
     for name in "ab":
@@ -161,7 +148,7 @@ topology:
 """
 
 
-def test_namespaces_are_what_their_commands_would_have_made(folder: Path) -> None:
+def test_namespaces_are_what_their_commands_would_have_made(work: Path) -> None:
     """What the file's own commands say is held against what ip finds in the namespaces."""
     need_namespaces(tun=True)
     Path("routed.clab.yml").write_text(ROUTED)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,9 @@ import pytest
 from daemons.paths import LabPaths, lab_id
 from storvirt import Pool
 from tests.support.nbd_guest import Guest
-from tests.support.user import BIN, inside, vfab
+from tests.support.user import inside, vfab
+
+pytestmark = pytest.mark.usefixtures("activated")
 
 MIB = 1 << 20
 LAB = """\
@@ -31,24 +32,14 @@ FILES = ["a.img", "b.img", "c.img"]
 
 
 @pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    made = home / "work"
-    made.mkdir()
-    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.chdir(made)
-    yield made
-    vfab("down", "--all", code=None)
-
-
-@pytest.fixture
-def pool(folder: Path) -> Path:
+def pool(work: Path) -> Path:
     """A pool without a lab, with something in it."""
     with Pool.create(FILES, 64 * MIB, "p0") as made:
         disk = made.create_volume("v0", 20 * MIB, "raid5")
         disk.write(0, b"grain" * 20_000)
         disk.write(200_000 // 4096 * 4096, b"block" * 1000)
         disk.flush()
-    return folder
+    return work
 
 
 def test_files_that_went_elsewhere_are_a_pool_again(pool: Path) -> None:
@@ -83,7 +74,7 @@ def test_what_is_missing_doubled_or_old(pool: Path) -> None:
     assert history["opens"] == "degraded" and "a part of its data can't be read" in history["sentence"]
 
 
-def test_two_halves_are_both_shown(folder: Path) -> None:
+def test_two_halves_are_both_shown(work: Path) -> None:
     with Pool.create(["x.img", "y.img"], 64 * MIB, "twins") as made:
         made.create_volume("v", MIB, "raid1")
     for name in ("x.img", "y.img"):
@@ -94,10 +85,10 @@ def test_two_halves_are_both_shown(folder: Path) -> None:
     assert "two histories" in vfab("pool", "fsck", "x.img", "y.img", "--repair", code=1).out
 
 
-def test_a_pool_that_runs(folder: Path) -> None:
-    (folder / "disks.fab.yml").write_text(LAB)
+def test_a_pool_that_runs(work: Path) -> None:
+    (work / "disks.fab.yml").write_text(LAB)
     vfab("up", "disks")
-    guest = Guest(LabPaths(lab_id("disks", folder / "disks.fab.yml")).nbd("p0", "lun0"), "lun0")
+    guest = Guest(LabPaths(lab_id("disks", work / "disks.fab.yml")).nbd("p0", "lun0"), "lun0")
     guest.write((0, b"whole" * 20_000), (8 * MIB, b"bits" * 1024))
     told = vfab("pool", "import", ".")
     assert "It is in use: its files are open in process" in told.out

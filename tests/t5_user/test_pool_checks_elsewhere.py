@@ -56,17 +56,8 @@ class Exports:
 
 
 @pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    made = home / "work"
-    made.mkdir()
-    monkeypatch.chdir(made)
-    yield made
-    vfab("down", "--all", code=None)
-
-
-@pytest.fixture
-def exports(folder: Path) -> Iterator[Exports]:
-    made = Exports(folder)
+def exports(work: Path) -> Iterator[Exports]:
+    made = Exports(work)
     yield made
     made.close()
 
@@ -88,8 +79,8 @@ def flip(path: str | Path, offset: int) -> None:
 
 
 @pytest.mark.peer("nbdkit")
-def test_exports_and_a_file(exports: Exports, folder: Path) -> None:
-    members = [*exports.uris, f"{folder}/c.img"]
+def test_exports_and_a_file(exports: Exports, work: Path) -> None:
+    members = [*exports.uris, f"{work}/c.img"]
     fill(members)
     assert "Write" in exports.asked()
     told = vfab("pool", "import", *reversed(members))
@@ -111,10 +102,10 @@ def test_exports_and_a_file(exports: Exports, folder: Path) -> None:
 
 
 @pytest.mark.peer("nbdkit")
-def test_a_server_that_can_not_be_reached(exports: Exports, folder: Path) -> None:
-    members = [*exports.uris, f"{folder}/c.img"]
+def test_a_server_that_can_not_be_reached(exports: Exports, work: Path) -> None:
+    members = [*exports.uris, f"{work}/c.img"]
     fill(members)
-    (folder / "far.fab.yml").write_text(
+    (work / "far.fab.yml").write_text(
         "name: far\nstorage:\n  pools:\n    p0:\n      size: 96MiB\n      members:\n"
         "        - nbd+unix:///?socket=a.sock\n        - nbd+unix:///?socket=b.sock\n        - c.img\n"
     )
@@ -134,8 +125,8 @@ def test_a_server_that_can_not_be_reached(exports: Exports, folder: Path) -> Non
 
 
 @pytest.mark.peer("nbdkit")
-def test_an_export_that_is_read_only(exports: Exports, folder: Path) -> None:
-    members = [*exports.uris, f"{folder}/c.img"]
+def test_an_export_that_is_read_only(exports: Exports, work: Path) -> None:
+    members = [*exports.uris, f"{work}/c.img"]
     fill(members)
     exports.servers[0].close()
     exports.servers[0] = exports.serve("a", "-r")
@@ -145,9 +136,9 @@ def test_an_export_that_is_read_only(exports: Exports, folder: Path) -> None:
 
 
 @pytest.mark.peer("nbdkit")
-def test_exports_that_a_lab_has_in_use(exports: Exports, folder: Path) -> None:
-    members = [*exports.uris, f"{folder}/c.img"]
-    (folder / "far.fab.yml").write_text(
+def test_exports_that_a_lab_has_in_use(exports: Exports, work: Path) -> None:
+    members = [*exports.uris, f"{work}/c.img"]
+    (work / "far.fab.yml").write_text(
         "name: far\nstorage:\n  pools:\n    p0:\n      size: 96MiB\n      members:\n"
         "        - nbd+unix:///?socket=a.sock&patience=9\n        - nbd+unix:///?socket=b.sock\n        - c.img\n"
         "  volumes:\n    v0: {pool: p0, raid: raid5, size: 20MiB}\n"
@@ -161,13 +152,13 @@ def test_exports_that_a_lab_has_in_use(exports: Exports, folder: Path) -> None:
 
 
 @pytest.mark.peer("losetup")
-def test_block_devices(folder: Path) -> None:
+def test_block_devices(work: Path) -> None:
     devices: list[str] = []
     try:
         for name in "abc":
-            (folder / f"{name}.raw").touch()
-            os.truncate(folder / f"{name}.raw", SIZE)
-            argv = [need("losetup"), "--find", "--show", f"{folder}/{name}.raw"]
+            (work / f"{name}.raw").touch()
+            os.truncate(work / f"{name}.raw", SIZE)
+            argv = [need("losetup"), "--find", "--show", f"{work}/{name}.raw"]
             done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
             if done.returncode:
                 missing("the right to make a loop device")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,14 +23,10 @@ storage:
 
 
 @pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    made = home / "work"
-    made.mkdir()
-    (made / "faults.fab.yml").write_text(LAB)
-    monkeypatch.chdir(made)
+def folder(work: Path) -> Path:
+    (work / "faults.fab.yml").write_text(LAB)
     vfab("up", "faults")
-    yield made
-    vfab("down", "--all", code=None)
+    return work
 
 
 def test_a_member_that_flips_bits(folder: Path) -> None:

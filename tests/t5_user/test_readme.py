@@ -8,16 +8,17 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from netvirt import Nic
 from tests.support import pcapng
-from tests.support.user import BIN, SECONDS, free_port, inside, left_in, run, vfab
+from tests.support.user import SECONDS, free_port, inside, left_in, run, vfab
 from tests.support.waiting import until
 from tools.vfab import VERBS
+
+pytestmark = pytest.mark.usefixtures("activated")
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
@@ -39,19 +40,8 @@ def table(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
-@pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder, with `vfab` on the PATH as after `source .venv/bin/activate`."""
-    work = home / "work"
-    work.mkdir()
-    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.chdir(work)
-    yield work
-    vfab("down", "--all", code=None)
-
-
-def test_the_lab_file_and_the_commands_work_as_they_stand(folder: Path, home: Path) -> None:
-    (folder / "mine.fab.yml").write_text(block("yaml"))
+def test_the_lab_file_and_the_commands_work_as_they_stand(work: Path, home: Path) -> None:
+    (work / "mine.fab.yml").write_text(block("yaml"))
     lines = block("sh").splitlines()
     assert shlex.split(lines[0], comments=True) == ["vfab", "up", "mine.fab.yml"]
     assert shlex.split(lines[-1], comments=True) == ["vfab", "down"]
@@ -67,24 +57,24 @@ def test_the_lab_file_and_the_commands_work_as_they_stand(folder: Path, home: Pa
             assert re.search(r"^s1:eth9 .* trunk .*1-4094", done.out, re.MULTILINE), "a trunk of all VLANs"
         if line.startswith("vfab ping h1 h3"):
             assert "4 sent, 4 received" in done.out
-    capture = pcapng.read(folder / "trunk.pcapng")
+    capture = pcapng.read(work / "trunk.pcapng")
     assert capture.interfaces == ["s1:eth9"] and capture.statistics == 1
     assert {pcapng.tag(packet.frame) for packet in capture.packets} == {pcapng.Tag(10, 0)}
     assert left_in(home / "run") == [] and left_in(home / "state") == [], "vfab down leaves nothing"
 
 
-def test_only_those_who_share_a_vlan_are_reached(folder: Path) -> None:
-    (folder / "mine.fab.yml").write_text(block("yaml"))
+def test_only_those_who_share_a_vlan_are_reached(work: Path) -> None:
+    (work / "mine.fab.yml").write_text(block("yaml"))
     vfab("up", "mine.fab.yml")
     answered = {(pair["source"], pair["target"]) for pair in vfab("pingall", "--json").json["pairs"] if pair["reached"]}
     assert answered == {("h1", "h3"), ("h3", "h1")}
 
 
-def test_what_to_paste_for_a_virtual_machine_is_what_attach_prints(folder: Path) -> None:
+def test_what_to_paste_for_a_virtual_machine_is_what_attach_prints(work: Path) -> None:
     """But for the lab's id and the MAC address, for which the README has dots."""
     (told,) = (text for kind, text in BLOCKS if kind == "text" and "qemu-system" in text)
     netdev, device = re.findall(r"-(?:netdev|device) (\S+)", told)
-    (folder / "mine.fab.yml").write_text(block("yaml"))
+    (work / "mine.fab.yml").write_text(block("yaml"))
     vfab("up", "mine.fab.yml")
     printed = vfab("attach", "s1:eth5", "--for", "qemu").out
     before, _, _ = netdev.partition("addr.path=")
@@ -92,10 +82,10 @@ def test_what_to_paste_for_a_virtual_machine_is_what_attach_prints(folder: Path)
     assert f"-device {device.removesuffix('...')}" in printed and device.endswith("mac=02:...")
 
 
-def test_the_example_in_python_speaks_to_another_program(folder: Path) -> None:
+def test_the_example_in_python_speaks_to_another_program(work: Path) -> None:
     """As it stands, but for the endpoint, which is different on every machine."""
     lab = block("yaml").replace("eth6: {", "eth7: {access: office}, eth6: {")  # one more, for whom it speaks to
-    (folder / "mine.fab.yml").write_text(lab)
+    (work / "mine.fab.yml").write_text(lab)
     vfab("up", "mine.fab.yml")
     printed = {port: vfab("attach", f"s1:{port}").out for port in ("eth6", "eth7")}
     six, seven = (re.findall(r"ipc://[^'\"]+", printed[port])[0] for port in ("eth6", "eth7"))
@@ -119,13 +109,13 @@ def test_the_example_in_python_speaks_to_another_program(folder: Path) -> None:
     assert last.startswith("True {")
 
 
-def test_every_port_of_the_table_is_one(folder: Path) -> None:
+def test_every_port_of_the_table_is_one(work: Path) -> None:
     rows = table("## A port is")
     snippets = [re.findall(r"`([^`]+)`", first) for first, _ in rows]
     ports = [found[0] for found in snippets]
     assert all(len(found) == 1 for found in snippets)
     lines = "\n".join(f"        {port}" for port in ports)
-    (folder / "table.fab.yml").write_text(
+    (work / "table.fab.yml").write_text(
         f"name: table\nvlans: {{office: 10}}\ntopology:\n  nodes:\n    s1:\n      kind: switch\n      ports:\n{lines}\n"
         "    s2: {kind: switch}\n    h1: {addresses: [10.0.0.1/24]}\n  links:\n"
         '    - endpoints: ["s1:eth1", "h1:eth0"]\n    - endpoints: ["s1:eth9", "s2:eth9"]\n'
@@ -138,7 +128,7 @@ def test_every_port_of_the_table_is_one(folder: Path) -> None:
             assert f'"{key}"' in vfab("schema").out, key
 
 
-def test_every_setting_of_a_port_is_one(folder: Path) -> None:
+def test_every_setting_of_a_port_is_one(work: Path) -> None:
     rows = table("## And all of 802.1Q")
     ports = [re.findall(r"`([^`]+)`", keys)[0] for keys, _ in rows]
     assert len(ports) == len(rows) == 8
@@ -151,13 +141,13 @@ def test_every_setting_of_a_port_is_one(folder: Path) -> None:
     lines += ["      ports:", "        eth1: {access: 10}", "        eth8: {access: 10}"]
     lines += [f"        p{i}: {port}" for i, port in enumerate(ports)]
     head = "name: table\nvlans: {office: 10}\ntopology:\n  nodes:\n    s1:\n      kind: switch\n"
-    (folder / "table.fab.yml").write_text(head + "\n".join(lines) + "\n")
+    (work / "table.fab.yml").write_text(head + "\n".join(lines) + "\n")
     assert len(lines) == 7 + 3 + 8
     assert "1 switches, 0 hosts, 0 links: ok" in vfab("validate", "table.fab.yml").out
 
 
-def test_changes_work_as_they_stand(folder: Path) -> None:
-    (folder / "mine.fab.yml").write_text(block("yaml"))
+def test_changes_work_as_they_stand(work: Path) -> None:
+    (work / "mine.fab.yml").write_text(block("yaml"))
     vfab("up", "mine.fab.yml")
     told = {line: run("sh", "-c", line).out for line in block("shell").splitlines()}
     said = {words.split("#")[0].strip(): out for words, out in told.items()}
@@ -170,8 +160,8 @@ def test_changes_work_as_they_stand(folder: Path) -> None:
     assert vfab("status", "--json").json["changed"] == []
 
 
-def test_a_program_moves_a_station_into_its_vlan(folder: Path) -> None:
-    (folder / "mine.fab.yml").write_text(block("yaml").replace("eth6: {", "eth7: {access: lab}, eth6: {"))
+def test_a_program_moves_a_station_into_its_vlan(work: Path) -> None:
+    (work / "mine.fab.yml").write_text(block("yaml").replace("eth6: {", "eth7: {access: lab}, eth6: {"))
     vfab("up", "mine.fab.yml")
     process = subprocess.Popen([sys.executable, "-c", block("python3")], stdout=subprocess.PIPE, text=True)
     (mac,) = set(re.findall(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", block("python3")))
@@ -184,12 +174,12 @@ def test_a_program_moves_a_station_into_its_vlan(folder: Path) -> None:
     assert rows["30"]["untagged"] == ["eth7"] and rows["30"]["tagged"] == ["eth9"]
 
 
-def test_loops_block_is_what_the_readme_says(folder: Path) -> None:
+def test_loops_block_is_what_the_readme_says(work: Path) -> None:
     assert "`loops: block`" in TEXT
     ring = block("yaml") + '    - endpoints: ["s1:eth8", "s2:eth8"]\n'
-    (folder / "ring.fab.yml").write_text(ring)
+    (work / "ring.fab.yml").write_text(ring)
     assert "loop" in vfab("validate", "ring.fab.yml", code=2).err
-    (folder / "ring.fab.yml").write_text(f"loops: block\n{ring}")
+    (work / "ring.fab.yml").write_text(f"loops: block\n{ring}")
     vfab("validate", "ring.fab.yml")
 
 
@@ -214,7 +204,7 @@ def test_every_command_that_is_named_exists_with_its_options() -> None:
             assert re.search(rf"(^|[ \[,]){re.escape(option)}\b", helped), f"vfab {verb} has no {option}"
 
 
-def test_the_examples_that_are_named_are_those_there_are(folder: Path) -> None:
+def test_the_examples_that_are_named_are_those_there_are(work: Path) -> None:
     there_are = set(vfab("labs", "--json").json["examples"])
     sentence = TEXT.partition("`vfab labs` lists the examples:")[2].partition(";")[0]
     assert set(re.findall(r"`([\w-]+)`", sentence)) == there_are
@@ -232,12 +222,12 @@ def test_make_knows_the_targets_and_the_links_lead_somewhere() -> None:
     assert links and all((ROOT / link).exists() for link in links)
 
 
-def test_where_things_are(home: Path, folder: Path) -> None:
+def test_where_things_are(home: Path, work: Path) -> None:
     """Sockets and state come and go with the lab; keys stay; then deleting one folder removes everything."""
     assert "`$XDG_RUNTIME_DIR/virtfab/`" in TEXT and "`$XDG_STATE_HOME/virtfab/labs/`" in TEXT
     uplink = f'up: {{trunk: all, tcp: {{listen: "127.0.0.1:{free_port()}", peer: elsewhere}}}}'
     with_tcp = block("yaml").replace("eth5: {", f"{uplink}, eth5: {{")
-    (folder / "mine.fab.yml").write_text(with_tcp)
+    (work / "mine.fab.yml").write_text(with_tcp)
     vfab("up", "mine.fab.yml")
     (name,) = os.listdir(home / "run" / "virtfab")
     assert os.listdir(home / "state/virtfab/labs") == [name] and name.startswith("mine-")
@@ -249,8 +239,8 @@ def test_where_things_are(home: Path, folder: Path) -> None:
     assert list((home / "home").iterdir()) == []
 
 
-def test_state_is_below_home_where_xdg_is_unset(home: Path, folder: Path) -> None:
-    (folder / "mine.fab.yml").write_text(block("yaml"))
+def test_state_is_below_home_where_xdg_is_unset(home: Path, work: Path) -> None:
+    (work / "mine.fab.yml").write_text(block("yaml"))
     try:
         vfab("up", "mine.fab.yml", XDG_STATE_HOME=None)
         assert (home / "home/.local/state/virtfab/labs").is_dir()
@@ -259,8 +249,8 @@ def test_state_is_below_home_where_xdg_is_unset(home: Path, folder: Path) -> Non
     assert left_in(home / "home") == [] and not (home / "home/.local/state/virtfab").exists()
 
 
-def test_a_killed_switch_is_back_at_once(folder: Path) -> None:
-    (folder / "mine.fab.yml").write_text(block("yaml"))
+def test_a_killed_switch_is_back_at_once(work: Path) -> None:
+    (work / "mine.fab.yml").write_text(block("yaml"))
     vfab("up", "mine.fab.yml")
     pid = vfab("ps", "--json").json["nodes"]["s1"]["pid"]
     os.kill(pid, signal.SIGKILL)
@@ -268,11 +258,11 @@ def test_a_killed_switch_is_back_at_once(folder: Path) -> None:
     until(lambda: vfab("ping", "h1", "h3", "-c", "1", code=None).code == 0)
 
 
-def test_runs_in_ci_work_as_they_stand(folder: Path) -> None:
-    (folder / "mine.fab.yml").write_text(block("yaml"))
-    (folder / "disks.fab.yml").write_text(block("yml"))
+def test_runs_in_ci_work_as_they_stand(work: Path) -> None:
+    (work / "mine.fab.yml").write_text(block("yaml"))
+    (work / "disks.fab.yml").write_text(block("yml"))
     lines = block("zsh").splitlines()
     assert len(lines) == 3
     for line in lines:
         run("sh", "-c", line)
-    assert sorted(path.name for path in folder.iterdir()) == ["disks.fab.yml", "mine.fab.yml"]
+    assert sorted(path.name for path in work.iterdir()) == ["disks.fab.yml", "mine.fab.yml"]

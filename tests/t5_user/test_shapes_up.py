@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,7 @@ import pytest
 from tests.support.user import BIN, inside, left_in, run, vfab
 
 
-@pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder."""
-    work = home / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    yield work
-    vfab("down", "--all", code=None)
-
-
-def test_a_lab_from_a_word_comes_up_and_leaves_nothing(folder: Path, home: Path) -> None:
+def test_a_lab_from_a_word_comes_up_and_leaves_nothing(work: Path, home: Path) -> None:
     up = vfab("up", "--topo", "ring,3")
     file = home / "state/virtfab/shapes/ring-3-1.fab.yml"
     assert "Lab ring-3-1 is up" in up.out and up.out.endswith(f"The lab file is {file}.\n")
@@ -33,12 +22,12 @@ def test_a_lab_from_a_word_comes_up_and_leaves_nothing(folder: Path, home: Path)
     changed = vfab("up", "--topo", "ring,3", "--json").json
     assert changed["actions"] == [] and changed["name"] == "ring-3-1"
     vfab("down")
-    assert left_in(home / "state") == [] and list((home / "run").iterdir()) == [] and list(folder.iterdir()) == []
+    assert left_in(home / "state") == [] and list((home / "run").iterdir()) == [] and list(work.iterdir()) == []
     assert not (home / "state/virtfab").exists()
 
 
-def test_its_file_can_be_kept(folder: Path, home: Path) -> None:
-    assert vfab("up", "--topo", "single,2", "--save", "mine.fab.yml").out.endswith(f"{folder / 'mine.fab.yml'}.\n")
+def test_its_file_can_be_kept(work: Path, home: Path) -> None:
+    assert vfab("up", "--topo", "single,2", "--save", "mine.fab.yml").out.endswith(f"{work / 'mine.fab.yml'}.\n")
     assert "Nothing to do" in vfab("up", "mine.fab.yml").out
     vfab("down")
     assert vfab("topo", "single").out == Path("mine.fab.yml").read_text(), "what --save writes is what topo prints"
@@ -48,12 +37,12 @@ def test_its_file_can_be_kept(folder: Path, home: Path) -> None:
     assert left_in(home / "state") == []
 
 
-def test_a_dry_run_leaves_no_file(folder: Path, home: Path) -> None:
+def test_a_dry_run_leaves_no_file(work: Path, home: Path) -> None:
     assert "+ start s1: it is new" in vfab("up", "--topo", "single", "--dry-run", "--save", "x.fab.yml").out
     assert left_in(home) == []
 
 
-def test_a_dry_run_leaves_the_file_of_a_running_lab(folder: Path, home: Path) -> None:
+def test_a_dry_run_leaves_the_file_of_a_running_lab(work: Path, home: Path) -> None:
     vfab("up", "--topo", "single,2")
     (file,) = (home / "state/virtfab/shapes").iterdir()
     before = file.read_text()
@@ -61,7 +50,7 @@ def test_a_dry_run_leaves_the_file_of_a_running_lab(folder: Path, home: Path) ->
     assert file.read_text() == before and "netns" not in before
 
 
-def test_topo_prints_a_lab_file(folder: Path) -> None:
+def test_topo_prints_a_lab_file(work: Path) -> None:
     Path("t.fab.yml").write_text(vfab("topo", "tree,depth=2,fanout=3", "--hosts", "netns").out)
     assert "4 switches" in vfab("validate", "t.fab.yml").out and "--hosts netns" in Path("t.fab.yml").read_text()
     assert vfab("topo", "minimal", "--json").json["topology"]["nodes"]["h2"] == {
@@ -83,16 +72,16 @@ def test_topo_prints_a_lab_file(folder: Path) -> None:
         (["graph", "two-switches", "--svg", "-", "--format", "dot"], "--svg FILE says all"),
     ],
 )
-def test_mistakes_are_one_sentence(words: list[str], sentence: str, folder: Path) -> None:
+def test_mistakes_are_one_sentence(words: list[str], sentence: str, work: Path) -> None:
     told = inside(*words)
     assert told.code == 2 and sentence in told.sentence
 
 
-def test_a_folder_that_cannot_be_written(folder: Path) -> None:
+def test_a_folder_that_cannot_be_written(work: Path) -> None:
     assert "cannot write /nonexistent/x" in vfab("topo", "single", "-o", "/nonexistent/x", code=1).sentence
 
 
-def test_pictures_by_format_or_by_the_files_name(folder: Path) -> None:
+def test_pictures_by_format_or_by_the_files_name(work: Path) -> None:
     for name, begins in (
         ("a.svg", "<svg"),
         ("a.dot", 'graph "ring-4-1" {'),
@@ -108,7 +97,7 @@ def test_pictures_by_format_or_by_the_files_name(folder: Path) -> None:
     assert os.path.getsize("a.svg") > 1000
 
 
-def test_a_running_lab_shows_what_is_down(folder: Path) -> None:
+def test_a_running_lab_shows_what_is_down(work: Path) -> None:
     vfab("up", "--topo", "single,2")
     assert "down" not in vfab("graph", "--format", "dot").out
     vfab("port", "set", "s1:eth1", "state=disabled")
@@ -132,7 +121,7 @@ def block(language: str) -> str:
     return str(found)
 
 
-def test_the_readmes_commands_work_as_they_stand(folder: Path, home: Path) -> None:
+def test_the_readmes_commands_work_as_they_stand(work: Path, home: Path) -> None:
     Path("frr.clab.yml").write_text(CLAB)
     for line in block("console").splitlines():
         run("sh", "-c", f"PATH={BIN}:$PATH; {line}")
@@ -143,7 +132,7 @@ def test_the_readmes_commands_work_as_they_stand(folder: Path, home: Path) -> No
     assert len(words) == 7 and all(vfab("topo", each).out for each in words)
 
 
-def test_the_readmes_program_makes_a_lab(folder: Path) -> None:
+def test_the_readmes_program_makes_a_lab(work: Path) -> None:
     run(sys.executable, "-c", block("py3"))
     vfab("up", "three.fab.yml")
     assert "6 answered, 0 stayed apart" in vfab("pingall").out

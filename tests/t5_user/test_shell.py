@@ -8,7 +8,6 @@ import re
 import select
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,15 +37,11 @@ topology:
 
 
 @pytest.fixture
-def lab(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def lab(work: Path) -> Path:
     """A lab that is up; its folder is the working folder."""
-    work = home / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
     (work / "shelled.fab.yml").write_text(LAB)
     vfab("up", "shelled.fab.yml")
-    yield work
-    vfab("down", "--all", code=None)
+    return work
 
 
 def shell(*lines: str, code: int = 0) -> Answer:
@@ -175,19 +170,15 @@ def test_a_terminal_has_a_prompt_history_and_completion(lab: Path, home: Path) -
 
 
 @pytest.fixture
-def spaces(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def spaces(work: Path) -> Path:
     """Two namespaces at a switch, and a userspace host."""
     need_namespaces(tun=True)
-    work = home / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
     text = vfab("topo", "single,2", "--hosts", "netns").out
     more = '    u1: {addresses: [10.0.0.9/24]}\n  links:\n    - endpoints: ["s1:eth9", "u1:eth0"]\n'
     text = text.replace("  links:\n", more)
     (work / "spaces.fab.yml").write_text(text)
     vfab("up", "spaces.fab.yml")
-    yield work
-    vfab("down", "--all", code=None)
+    return work
 
 
 def test_namespaces_run_programs(spaces: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from daemons.paths import LabPaths, lab_id
 from tests.support.nbd_guest import Guest
 from tests.support.peers import need
-from tests.support.user import BIN, free_port, inside, left_in, run, vfab
+from tests.support.user import free_port, inside, left_in, run, vfab
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -45,14 +45,9 @@ def readme(language: str) -> str:
 
 
 @pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    made = home / "work"
-    made.mkdir()
-    (made / "disks.fab.yml").write_text(LAB)
-    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.chdir(made)
-    yield made
-    vfab("down", "--all", code=None)
+def folder(work: Path, activated: None) -> Path:
+    (work / "disks.fab.yml").write_text(LAB)
+    return work
 
 
 def change(folder: Path, old: str, new: str) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +41,9 @@ storage:
 
 
 @pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    made = home / "work"
-    made.mkdir()
-    (made / "over.fab.yml").write_text(LAB.replace("FOLDER", str(made)))
-    monkeypatch.chdir(made)
-    yield made
-    vfab("down", "--all", code=None)
+def folder(work: Path) -> Path:
+    (work / "over.fab.yml").write_text(LAB.replace("FOLDER", str(work)))
+    return work
 
 
 def shown() -> dict[str, Any]:
