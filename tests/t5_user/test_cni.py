@@ -227,9 +227,10 @@ def test_check_finds_what_is_not_as_it_was(lab: Path, rootless: Runtime) -> None
         rootless.delete(config, pod)
         if what == "killed":
             vfab("up", "pods.fab.yml")
-        rootless.check(config, rootless.add(config, pod), pod)
-        assert pod.knows("10.10.0.1"), what
-        rootless.delete(config, pod)
+    pod = rootless.container("again")
+    rootless.check(config, rootless.add(config, pod), pod)
+    assert pod.knows("10.10.0.1"), "nothing of it stayed"
+    rootless.delete(config, pod)
 
 
 def _carriers() -> list[bool]:

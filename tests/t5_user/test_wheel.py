@@ -35,10 +35,10 @@ def test_every_module_of_the_tree_is_in_the_wheel(installed: Installed) -> None:
 
 
 def test_demo(nobody: Nobody) -> None:
-    told = nobody("demo").out
+    told = nobody("demo", "--svg", "picture.svg").out
     assert "0% loss" in told or "3 sent, 3 received" in told
     assert "Lab two-switches is down" in told
-    assert left_in(nobody.work) == ["demo.svg"] and left_in(nobody.home) == []
+    assert left_in(nobody.work) == ["picture.svg"] and left_in(nobody.home) == []
 
 
 def test_a_lab_from_up_to_down(nobody: Nobody) -> None:
