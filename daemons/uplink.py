@@ -96,7 +96,7 @@ class Uplink:
     def problems(self) -> list[str]:
         found = list(self._wrong.values())
         if self._pasta is not None:
-            if self._pasta.problem and self._index(WAN):
+            if self._pasta.problem and self._pasta.pid is not None and self._index(WAN):
                 self._pasta.settled()
             found.append(self._pasta.problem)
         for part in (self._dhcp, self._dns):
