@@ -9,13 +9,13 @@ next opening makes them equal: a note.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 from storvirt.pool import format as f
 from storvirt.pool.check_map import Entry
 from storvirt.pool.findings import Ledger
-from storvirt.pool.record import FLUSHED, HEAD, SWITCH, claimed_length, heads, parse
+from storvirt.pool.logcopy import LogCopy
+from storvirt.pool.record import FLUSHED, SWITCH, parse
 from storvirt.pool.record import Entry as Logged
 from storvirt.pool.slab import Slab
 from storvirt.pool.view import View
@@ -100,7 +100,7 @@ class LogCheck:
     def _record(self, slab: Slab, at: int, expected: int) -> Record | None:
         whole: dict[int, tuple[list[Logged], int]] = {}
         for copy in range(slab.width):
-            data = self._whole(slab, copy, at, expected)
+            data = self._copy(slab, copy).whole(at, expected)
             parsed = parse(data) if data is not None else None
             if data is not None and parsed is not None:
                 whole[copy] = parsed[0], at + len(data)
@@ -110,11 +110,9 @@ class LogCheck:
         bad = tuple(n for n in range(slab.width) if n not in whole and not slab.missing >> n & 1)
         return Record(expected, whole[good][0], slab, at, whole[good][1], good, bad)
 
-    def _whole(self, slab: Slab, copy: int, at: int, expected: int | None) -> bytes | None:
-        extent = self._view.extent
-        head = slab.piece(copy, at, HEAD.size) if at + HEAD.size <= extent else None
-        length = claimed_length(head, self._view.pool_id, slab.number, expected) if head is not None else 0
-        return slab.piece(copy, at, length) if 0 < length <= extent - at else None
+    def _copy(self, slab: Slab, copy: int) -> LogCopy:
+        member, base = self._view.place(slab, copy, 0)
+        return LogCopy(slab, copy, member, base, self._view.pool_id, self._view.extent)
 
     # --- its end
 
@@ -143,19 +141,8 @@ class LogCheck:
         for later, row in enumerate(self._view.commit.segments[number:]):
             slab, start = self._view.slabs[row.slab], 0 if later else at
             for copy in range(slab.width):
-                past = 0
-                data_from = partial(self._data_from, slab, copy)
-                for place in heads(partial(slab.piece, copy), data_from, start, self._view.extent):
-                    whole = self._whole(slab, copy, place, None) if place >= past else None
-                    parsed = parse(whole) if whole is not None else None
-                    if whole is not None and parsed is not None:
-                        past = place + len(whole)
-                        most = max([most, *(one.where for one in parsed[0] if one.kind == FLUSHED)])
+                most = max(most, self._copy(slab, copy).flushed(start))
         return most
-
-    def _data_from(self, slab: Slab, copy: int, at: int, end: int) -> int:
-        member, base = self._view.place(slab, copy, 0)
-        return member.data_from(base + at, base + end) - base if member is not None else end
 
     def _copies(self, record: Record) -> None:
         """Of a record that is whole on one copy."""

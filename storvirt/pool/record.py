@@ -11,7 +11,7 @@ argument, u32 crc, u32 number of CRCs, u64 0) each followed by its CRCs padded t
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from storvirt.raid.kernels import crc32c
@@ -21,7 +21,6 @@ ENTRY = struct.Struct("<B3xIQQII8x")
 MAGIC = b"VFLR"
 ALIGN = 512
 BLOCK = 4096
-PIECE = 1 << 20  # bytes of a segment that are looked at in one go: it may have 2 GiB
 _CRC_AT = 20
 
 Read = Callable[[int, int], bytes | None]  # of a copy of a segment: (at, length) -> bytes, None where they can't be had
@@ -110,16 +109,3 @@ def is_log(read: Read, end: int, pool: bytes, segment: int, first: int) -> bool:
             return False
         at, first = at + length, first + len(parsed[0])
     return True
-
-
-def heads(read: Read, data_from: Callable[[int, int], int], at: int, end: int) -> Iterator[int]:
-    """Places where a record may begin. data_from: the first place that may hold something (Member.data_from): holes
-    are passed over, to read them is slow."""
-    while (piece := max(at, data_from(at, end) // ALIGN * ALIGN)) < end:
-        data = read(piece, min(PIECE, end - piece)) or b""
-        found = data.find(MAGIC)
-        while found >= 0:
-            if (piece + found) % ALIGN == 0:
-                yield piece + found
-            found = data.find(MAGIC, found + 1)
-        at = piece + PIECE

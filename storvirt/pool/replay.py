@@ -11,12 +11,12 @@ next fsync says that all is well). A crash in the middle leaves it as it was or 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 from storvirt.pool import format as f
+from storvirt.pool.logcopy import LogCopy
 from storvirt.pool.pool import SKIP, Pool, PoolError
-from storvirt.pool.record import BLOCK, BLOCKS, FLUSHED, HEAD, SWITCH, ZERO, Entry, claimed_length, heads, parse
+from storvirt.pool.record import BLOCK, BLOCKS, FLUSHED, SWITCH, ZERO, Entry, parse
 from storvirt.pool.slab import Slab
 
 
@@ -124,24 +124,17 @@ def _spread(pool: Pool, record: Logged) -> None:
 def _record_at(pool: Pool, slab: Slab, at: int, expected: int) -> Logged | None:
     """The whole record that begins here on any copy; None at the end of the log."""
     for copy in range(slab.width):
-        data = _whole(pool, slab, copy, at, expected)
+        data = _copy(pool, slab, copy).whole(at, expected)
         parsed = parse(data) if data is not None else None
         if data is not None and parsed is not None:
             return Logged(expected, parsed[0], slab, copy, at, at + parsed[1], at + len(data))
     return None
 
 
-def _whole(pool: Pool, slab: Slab, copy: int, at: int, expected: int | None) -> bytes | None:
-    """The bytes that the head which one copy has here claims."""
-    head = slab.piece(copy, at, HEAD.size) if at + HEAD.size <= pool.extent else None
-    length = claimed_length(head, pool.pool_id, slab.number, expected) if head is not None else 0
-    return slab.piece(copy, at, length) if 0 < length <= pool.extent - at else None
-
-
-def _data_from(pool: Pool, slab: Slab, copy: int, at: int, end: int) -> int:
+def _copy(pool: Pool, slab: Slab, copy: int) -> LogCopy:
     number, extent = slab.places[copy]
-    member, base = pool.members[number], f.EXTENTS_AT + extent * pool.extent
-    return member.data_from(base + at, base + end) - base if member is not None else end
+    base = f.EXTENTS_AT + extent * pool.extent
+    return LogCopy(slab, copy, pool.members[number], base, pool.pool_id, pool.extent)
 
 
 def _flushed_beyond(pool: Pool, commit: f.Commit, hole: Slab, at: int) -> int:
@@ -152,12 +145,5 @@ def _flushed_beyond(pool: Pool, commit: f.Commit, hole: Slab, at: int) -> int:
         assert slab is not None
         behind = behind or slab is hole
         for copy in range(slab.width if behind else 0):
-            past = 0  # what looks like a record inside of one is somebody's data
-            data_from = partial(_data_from, pool, slab, copy)
-            for place in heads(partial(slab.piece, copy), data_from, at if slab is hole else 0, pool.extent):
-                whole = _whole(pool, slab, copy, place, None) if place >= past else None
-                parsed = parse(whole) if whole is not None else None
-                if whole is not None and parsed is not None:
-                    past = place + len(whole)
-                    most = max([most, *(entry.where for entry in parsed[0] if entry.kind == FLUSHED)])
+            most = max(most, _copy(pool, slab, copy).flushed(at if slab is hole else 0))
     return most
