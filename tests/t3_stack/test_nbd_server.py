@@ -110,7 +110,7 @@ def test_a_client_that_stops_reading_is_not_read_from_and_gets_everything_later(
 
 def _room(rig: Rig) -> list[int]:
     """What the socket of each client holds, the oldest client first; the kernel says twice what was asked for."""
-    return [client._stream.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) for client in rig.server._clients]  # type: ignore[attr-defined]
+    return [client._stream.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) for client in rig.server._clients]
 
 
 def test_who_reads_more_than_a_socket_holds_gets_a_larger_one_if_there_are_not_many(

@@ -144,7 +144,7 @@ def test_padding_has_no_checksum_and_is_not_believed(raid: str) -> None:
     assert rig.whole() and not rig.wrong_on(new)
 
 
-def test_what_is_moved_out_of_the_log_is_asked_for_at_once() -> None:
+def test_what_is_moved_out_of_the_log_is_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [ColdFile(MEMBER) for _ in range(4)]
     members = [PythonMember(file, f"m{number}") for number, file in enumerate(files)]
     pool = format_pool(
@@ -168,7 +168,7 @@ def test_what_is_moved_out_of_the_log_is_asked_for_at_once() -> None:
         ColdFile.write(file, offset, content)
 
     for file in files:
-        file.write = partial(write, file)  # type: ignore[method-assign]
+        monkeypatch.setattr(file, "write", partial(write, file))
     pool.engine.destage_all([(disk.number, grain) for grain in range(MIB // disk.grain)])
     pool.engine.commit()
     assert first_write[0] >= MIB // PIECE - MIB // disk.grain, (

@@ -142,10 +142,9 @@ def test_an_unreadable_place_is_tried_again_with_its_grain_only() -> None:
     assert once <= MIB // 32768
 
 
-def test_an_inner_member_that_gives_too_little_is_an_error_and_no_wrong_byte() -> None:
+def test_an_inner_member_that_gives_too_little_is_an_error_and_no_wrong_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig("raid1", 2)
-    short = rig.place(0)[0]
-    short.read = lambda offset, length: bytes(length - 1)  # type: ignore[method-assign]
+    monkeypatch.setattr(rig.place(0)[0], "read", lambda offset, length: bytes(length - 1))
     assert rig.volume.read(0, MIB) == rig.data
 
 

@@ -20,13 +20,17 @@ from tests.support.simfile import SimFile
 
 
 class SlowFile(SimFile):
-    """Its syncs wait for `gate`. `begun`: how many began; two at once are a mistake."""
+    """Its syncs wait for `gate`. `begun`: how many began; two at once are a mistake. `gone`: why it is no member."""
 
     def __init__(self) -> None:
         super().__init__(MEMBER)
         self.gate = threading.Event()
         self.gate.set()
         self.begun = self.beside = 0
+        self.gone: str | None = None
+
+    def check(self) -> str | None:
+        return self.gone
 
     def sync(self) -> None:
         self.begun += 1
@@ -166,7 +170,7 @@ def test_what_is_gone_is_out_and_said_so_within_two_seconds(moment: float, capfd
             loop.advance(0.05)
 
     pass_until(moment)
-    files[1].check = lambda: "it was removed"  # type: ignore[attr-defined]
+    files[1].gone = "it was removed"
     assert pool.present().keys() == {0, 1, 2}
     pass_until(moment + 2.0)
     assert pool.present().keys() == {0, 2}

@@ -31,6 +31,9 @@ class Over(Stord):
     def states(self) -> list[str]:
         return [row["state"] for row in self.status()["pool"]["members"]]
 
+    def wait_out(self, number: int) -> None:
+        until(lambda: self.states()[number] == "out", what=f"member {number} out")
+
 
 @pytest.fixture
 def below(folder: Path) -> Iterator[list[Stord]]:
@@ -132,7 +135,7 @@ def test_two_that_were_away_one_after_the_other(folder: Path, below: list[Stord]
         assert scrubbed(over) == (0, 0)
         for number in (0, 2):
             below[number].kill()
-            until(lambda number=number: over.states()[number] == "out", what="another one out")  # type: ignore[misc]
+            over.wait_out(number)
             if number == 0:
                 below[0].up()
                 until(lambda: over.states()[0] == "in", 60, "the other one in again")
