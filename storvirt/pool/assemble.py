@@ -13,6 +13,7 @@ from storvirt.backing.errors import MemberError
 from storvirt.backing.member import Member
 from storvirt.block import BlockError
 from storvirt.pool import format as f
+from storvirt.pool.membership import mend_superblocks
 from storvirt.pool.pool import SKIP, Pool, PoolError
 from storvirt.pool.replay import log_is_there, replay
 from storvirt.pool.tables import check
@@ -123,7 +124,7 @@ def open_pool(
     pool.spares, pool.known = spares, chain
     try:
         _resume(pool, commit, record, missing, degraded)
-        _agree_with_their_twins(pool)
+        pool.events += mend_superblocks(pool)
         pool.checkpoint()
     except (f.FormatError, BlockError) as error:
         raise PoolError(f"pool {pool.name} can't be opened: {error}") from None
@@ -238,28 +239,6 @@ def _resume(pool: Pool, commit: f.Commit, record: bytes, missing: Sequence[int],
         for _grain, slab, slot in disk.map.allocated():
             _mark(pool, f.DATA, row.grain, slab, slot)
     replay(pool, commit, degraded)
-
-
-def _agree_with_their_twins(pool: Pool) -> None:
-    """A crash while a member was enlarged leaves its superblocks with two sizes, or one of them torn: the one that was
-    believed is written over the other."""
-    for member in pool.present().values():
-        try:
-            copies = [member.read(at, f.SUPER_SIZE) for at in (0, f.SUPER_SIZE)]
-            good = next(number for number, copy in enumerate(copies) if _is_superblock(copy))
-            if not _is_superblock(copies[1 - good]) or f.unpack_superblock(copies[1]) != f.unpack_superblock(copies[0]):
-                member.write((1 - good) * f.SUPER_SIZE, copies[good])
-                pool.events.append(f"a superblock of member {member.name} was not as its twin, and is written anew")
-        except (MemberError, StopIteration):
-            continue  # one that can't be read or written is called out when that matters
-
-
-def _is_superblock(copy: bytes) -> bool:
-    try:
-        f.unpack_superblock(copy)
-    except f.FormatError:
-        return False
-    return True
 
 
 def _mark(pool: Pool, use: int, grain: int, number: int, slot: int) -> None:

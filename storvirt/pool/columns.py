@@ -7,6 +7,7 @@ storvirt/pool/__init__ calls it rebuilding; whether the old column can be read m
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 
 from storvirt.backing.beside import Beside
@@ -32,9 +33,9 @@ class Moving(Job):
         self.old = number
         self._homes: dict[Slab, f.Column] = {}  # where a slab's column is being rebuilt
 
+    @abstractmethod
     def _homes_for(self, slab: Slab) -> Iterable[int]:
         """Members that may take the column of a slab, the best one first; those that are full are passed over."""
-        raise NotImplementedError
 
     def _move(self, slabs: Iterable[Slab]) -> Generator[None, None, bool]:
         """Those of them for which somebody has room, all at once; what is not finished stays where it is. False: there

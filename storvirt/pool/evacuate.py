@@ -13,6 +13,7 @@ room that the others have.
 from __future__ import annotations
 
 import errno
+from itertools import islice
 
 from storvirt.block import BlockError
 from storvirt.pool import emptying, mirrors, room
@@ -36,6 +37,7 @@ class Evacuate(Moving):
             if why:
                 raise PoolError(why)
             set_successor(pool, number, f.LEAVING)
+        self._reserve = 0  # extents that stay free on each member, whatever moves there
         super().__init__(pool, number)
         pool.space.leaving.add(number)
         pool.shelf.avoid(lambda slab: is_on(slab, number))
@@ -53,13 +55,13 @@ class Evacuate(Moving):
         return _no_room(self.pool, self.old) if full else str(error)
 
     def _homes_for(self, slab: Slab) -> list[int]:
-        pool = self.pool
-        return emptying.homes_for(slab, self.old, pool.space, pool.rows, room.reserve(pool))
+        return emptying.homes_for(slab, self.old, self.pool.space, self.pool.rows, self._reserve)
 
     def _run(self) -> Steps:
         pool = self.pool
         while slabs := slabs_on(pool, self.old):
-            movable = [slab for slab in slabs if self._homes_for(slab)][:SLABS_AT_ONCE]
+            self._reserve = room.reserve(pool)
+            movable = list(islice(filter(self._homes_for, slabs), SLABS_AT_ONCE))
             if movable and (yield from self._move(movable)):
                 continue
             group = emptying.group_of(pool, slabs)

@@ -17,16 +17,16 @@ that is unknown allows reading only, an *incompatible* one that is unknown is re
 
 Commit record: magic `VFCOMMIT`, u32 length, u32 crc (of the length, with this field 0), u64 number, 32 bytes SHA-256
 of the parent record, u64 number of the newest record known to be durable on all members that are in, u64 sequence, u32
-next volume, u32 flags (bits that may be ignored: who does not know them keeps them, or writes 0), then members, slabs,
-volumes and the log's segments as tables, each a u32 count and its rows. A member's row is followed by its hint, a path
-of up to 1024 bytes.
+next volume, u32 flags (bits that may be ignored: who does not know them keeps them, or writes 0; the upper 24 are how
+far a scrub is, see SCRUBBED), then members, slabs, volumes and the log's segments as tables, each a u32 count and its
+rows. A member's row is followed by its hint, a path of up to 1024 bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from storvirt.raid.kernels import crc32c
 
@@ -144,6 +144,9 @@ def hint_for(name: str) -> str:
 # These say what is going on: whoever opens the pool goes on with it.
 REBALANCING = 1  # what there is is being spread over all members
 SCRUBBING = 2
+# From this bit on: grains that a scrub has seen, in units of so many, of all volumes in the order of their numbers.
+SCRUBBED = 8
+SCRUB_UNIT = 4096
 
 # What a slab is for
 DATA, META, LOG = 1, 2, 3
@@ -279,7 +282,7 @@ class _Reader:
         self._data = data
         self._at = at
 
-    def take(self, layout: struct.Struct) -> tuple[int | bytes, ...]:
+    def take(self, layout: struct.Struct) -> tuple[Any, ...]:
         end = self._at + layout.size
         if end > len(self._data):
             raise FormatError("a commit record ends in the middle of a table")
@@ -316,25 +319,22 @@ def unpack_commit(data: bytes) -> Commit:
     slabs = tuple(_unpack_slab(reader) for _ in range(reader.count(RING_PLACE_SIZE)))
     volumes = tuple(_unpack_volume(reader) for _ in range(reader.count(RING_PLACE_SIZE)))
     rows = (reader.take(_SEGMENT) for _ in range(reader.count(RING_PLACE_SIZE)))
-    segments = tuple(SegmentRow(*row) for row in rows)  # type: ignore[arg-type]
+    segments = tuple(SegmentRow(*row) for row in rows)
     return Commit(number, parent, durable, sequence, next_volume, members, slabs, volumes, segments, flags)
 
 
 def _unpack_member(reader: _Reader) -> MemberRow:
     member, state, successor, hint, size, since = reader.take(_MEMBER)
-    assert isinstance(successor, int) and isinstance(hint, int)
-    return MemberRow(member, state, size, since, successor - 1, reader.text(hint))  # type: ignore[arg-type]
+    return MemberRow(member, state, size, since, successor - 1, reader.text(hint))
 
 
 def _unpack_slab(reader: _Reader) -> SlabRow:
     slab, use, profile, data, count, grain = reader.take(_SLAB)
-    assert isinstance(count, int)
-    columns = tuple(Column(*reader.take(_COLUMN)) for _ in range(count))  # type: ignore[arg-type]
-    return SlabRow(slab, use, profile, data, grain, columns)  # type: ignore[arg-type]
+    columns = tuple(Column(*reader.take(_COLUMN)) for _ in range(count))
+    return SlabRow(slab, use, profile, data, grain, columns)
 
 
 def _unpack_volume(reader: _Reader) -> VolumeRow:
     volume, name, size, grain, profile, levels, *root = reader.take(_VOLUME)
-    assert isinstance(name, bytes)
     text = name.rstrip(b"\0").decode("utf-8", "replace")
-    return VolumeRow(volume, text, size, grain, profile, levels, PagePointer(*root))  # type: ignore[arg-type]
+    return VolumeRow(volume, text, size, grain, profile, levels, PagePointer(*root))

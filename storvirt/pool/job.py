@@ -8,6 +8,7 @@ A job may be dropped at any time: what it has not finished is as it was, and ano
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,11 +34,11 @@ class Progress(NamedTuple):
     total: int
 
 
-class Job:
+class Job(ABC):
     """One of these says what is done in _run(), and counts it. moved: bytes so far. flag: of the commit record, where
-    nothing else there tells the next opener to go on with it."""
+    nothing else there tells the next opener to go on with it; place: bits of the same that say from where."""
 
-    flag = 0
+    flag = place = 0
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -82,7 +83,7 @@ class Job:
     def _said(self, going_on: bool) -> None:
         """The flag, in a commit record that is durable. Raises Suspended, and then nothing has changed."""
         pool, before = self.pool, self.pool.flags
-        pool.flags = before | self.flag if going_on else before & ~self.flag
+        pool.flags = before | self.flag if going_on else before & ~(self.flag | self.place)
         if pool.flags == before:
             return
         try:
@@ -92,17 +93,17 @@ class Job:
             pool.flags = before
             raise
 
+    @abstractmethod
     def _run(self) -> Steps:
         """All of it, with what is left at the moment: it is called again after Suspended."""
-        raise NotImplementedError
 
-    def _once_more(self) -> None:
+    def _once_more(self) -> None:  # noqa: B027  # most have nothing to do
         """Before it goes on after Suspended."""
 
     def _ended_by(self, error: Exception) -> str:
         """Why it can't be done, after what must be put right is put right. The next record has no flag any more;
         whoever opens the pool before it tries once more."""
-        self.pool.flags &= ~self.flag
+        self.pool.flags &= ~(self.flag | self.place)
         return str(error)
 
     def _dealt(self, size: int, slots: int = 1) -> bool:

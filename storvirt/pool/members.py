@@ -14,6 +14,7 @@ was to call it out, lacks perhaps the one before, too, and counts again with the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Set
 
 from storvirt.backing.errors import NO_SPACE, UNHEARD, MemberError
@@ -25,7 +26,7 @@ NOT_DURABLE = 13  # commit records in a row that need not be durable, of 16 plac
 CROWDED = 10  # of these may be for new slabs and segments where fsyncs are made apart; the others are for losses
 
 
-class Members:
+class Members(ABC):
     """members: by number, None where one is missing or out. number, parent: of the newest commit record."""
 
     def __init__(self, super_: f.Superblock, members: list[Member | None], commit: f.Commit, parent: bytes) -> None:
@@ -52,17 +53,17 @@ class Members:
         self._told = self._called_in()  # whom it is for
         self._called_off = 0  # the newest record that was
 
+    @abstractmethod
     def commit_value(self) -> f.Commit:
         """What the next commit record says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def member_lost(self, number: int) -> None:
         """A member is out, and recorded as such."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bearable(self, lost: Set[int]) -> bool:
         """Whether these members may be lost, too: the pool can be opened again and redundant volumes can be read."""
-        raise NotImplementedError
 
     def present(self) -> dict[int, Member]:
         """The members that are in, by number."""

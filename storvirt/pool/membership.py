@@ -5,6 +5,7 @@ Knows: superblocks, the member table. Refuses to know: what is moved onto the me
 
 from __future__ import annotations
 
+from storvirt.backing.errors import MemberError
 from storvirt.backing.member import Member
 from storvirt.pool import format as f
 from storvirt.pool.pool import Pool, PoolError
@@ -124,3 +125,35 @@ def unfinished(pool: Pool) -> list[tuple[int, int]]:
         for number, row in enumerate(pool.rows)
         if row.state in (f.IN, f.OUT) and (row.successor in pool.present() or row.successor == f.LEAVING)
     ]
+
+
+def superblock(pool: Pool, number: int, size: int) -> bytes:
+    """Of a member that has `size` bytes."""
+    return f.pack_superblock(f.Superblock(pool.pool_id, pool.rows[number].member, number, size, pool.extent, pool.name))
+
+
+def mend_superblocks(pool: Pool) -> list[str]:
+    """Both of every member are what they should be afterwards; sentences about those that were not. A crash while a
+    member was enlarged leaves them with two sizes, or one of them torn. One that can't be read or written is called out
+    when that matters."""
+    said = []
+    for number, member in pool.present().items():
+        try:
+            copies = [member.read(at, f.SUPER_SIZE) for at in (0, f.SUPER_SIZE)]
+            good = next((one for one in copies if _is_of(pool, number, one)), None)
+            good = good or superblock(pool, number, member.size)
+            for copy, found in enumerate(copies):
+                if found != good:
+                    member.write(copy * f.SUPER_SIZE, good)
+                    said.append(f"a superblock of member {member.name} was not as its twin, and is written anew")
+        except MemberError:
+            continue
+    return said
+
+
+def _is_of(pool: Pool, number: int, copy: bytes) -> bool:
+    try:
+        super_ = f.unpack_superblock(copy)
+    except f.FormatError:
+        return False
+    return (super_.pool, super_.member) == (pool.pool_id, pool.rows[number].member)

@@ -14,11 +14,15 @@ from storvirt.pool import emptying, mirrors
 from storvirt.pool import format as f
 from storvirt.pool.columns import Moving
 from storvirt.pool.job import SLABS_AT_ONCE, Job, Steps, is_on, slabs_on
-from storvirt.pool.membership import add_member, retire, set_successor
+from storvirt.pool.logcopy import PIECE
+from storvirt.pool.membership import add_member, mend_superblocks, retire, set_successor
 from storvirt.pool.pool import Pool, PoolError
-from storvirt.pool.record import PIECE, is_log
+from storvirt.pool.record import is_log
 from storvirt.pool.slab import Slab
 from storvirt.volume.map import PAGE
+
+GRAINS_A_RECORD = 64 * f.SCRUB_UNIT  # that a scrub sees between two commit records of its own: 8 GiB by default
+MOST_UNITS = (1 << 32 - f.SCRUBBED) - 1
 
 
 class Replace(Moving):
@@ -100,6 +104,11 @@ class Replace(Moving):
         if set(slabs) & set(slabs_on(pool, self.old)):
             raise PoolError(f"what member {pool.member_name(self.old)} holds can't be moved; scrub the pool first")
 
+    def _ended_by(self, error: Exception) -> str:
+        if self.new not in self.pool.present():
+            self.pool.space.leaving.discard(self.old)  # used as any other again
+        return super()._ended_by(error)
+
     def _homes_for(self, slab: Slab) -> list[int]:
         """Where the new one has no room, other members take columns."""
         rows = self.pool.rows
@@ -114,30 +123,56 @@ class Replace(Moving):
 
 class Scrub(Job):
     """Read everything that is in use, all columns of it, and mend what does not agree. What was mended stays mended
-    when it is called off. One that was cut short begins again. Raises Suspended.
+    when it is called off. Raises Suspended.
 
+    resumed: go on where the newest commit record says that one was, which was cut short; log and map are read again.
     found: what was wrong, in sentences; lost: grains that could not be reconstructed.
     """
 
     flag = f.SCRUBBING
+    place = MOST_UNITS << f.SCRUBBED
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, resumed: bool = False) -> None:
         super().__init__(pool)
         self.found: list[str] = []
         self.healed = self.lost = 0
         self._total = sum(slab.used for slab in pool.engine.all_slabs() if slab.use != f.LOG)
+        if not resumed:
+            pool.flags &= ~self.place
+        self._recorded = self._seen
         self._said(True)
+
+    @property
+    def _seen(self) -> int:
+        """Grains below this place are not read again."""
+        return (self.pool.flags >> f.SCRUBBED) * f.SCRUB_UNIT
+
+    def _reached(self, place: int) -> None:
+        """What lies below it was seen: the next commit record says so, and from time to time there is one for it."""
+        pool, units = self.pool, min(place // f.SCRUB_UNIT, MOST_UNITS)
+        if units * f.SCRUB_UNIT <= self._seen:
+            return
+        pool.flags = pool.flags & ~self.place | units << f.SCRUBBED
+        if self._seen - self._recorded >= GRAINS_A_RECORD:
+            self._recorded = self._seen
+            pool.write_commit()
 
     def _once_more(self) -> None:
         self._done = 0
 
     def _run(self) -> Steps:
+        said = mend_superblocks(self.pool)
+        self.healed += len(said)
+        self.found += said
         yield from self._log()
-        for disk in list(self.pool.engine.disks.values()):
-            self._pages(disk.number)
+        before, seen = 0, self._seen
+        for number, disk in sorted(self.pool.engine.disks.items()):
+            self._pages(number)
             for grain, _slab, _slot in disk.map.allocated():
-                if self._dealt(self._grain(disk.number, grain)):
+                if self._dealt(self._grain(number, grain) if before + grain >= seen else 0):
+                    self._reached(before + grain)
                     yield
+            before += disk.map.grains
         self.pool.engine.commit()
         self.pool.checkpoint()
         self._said(False)
@@ -166,9 +201,8 @@ class Scrub(Job):
             same = same and None not in copies and len(copies) <= 1
             self._dealt(min(PIECE, length - at) * len(there), 0)
             yield
-        if same or not any(
-            (row.slab, row.first) == (slab.number, first) for row in pool.segments
-        ):  # given up meanwhile
+        given_up = all((row.slab, row.first) != (slab.number, first) for row in pool.segments)
+        if same or given_up:
             return False
         reads = {n: partial(slab.piece, n) for n in range(slab.width) if not slab.missing >> n & 1}
         wrong = [n for n, read in reads.items() if not is_log(read, length, pool.pool_id, slab.number, first)]

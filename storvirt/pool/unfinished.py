@@ -38,7 +38,7 @@ def going_on(pool: Pool) -> Job | None:
             return None  # nothing is left of it
     # First things first: one that is out may come back, or another one takes its place.
     whole = all(row.state != f.OUT for row in pool.rows)
-    return Scrub(pool) if pool.flags & f.SCRUBBING and whole else None
+    return Scrub(pool, resumed=True) if pool.flags & f.SCRUBBING and whole else None
 
 
 def at_opening(pool: Pool) -> Job | None:

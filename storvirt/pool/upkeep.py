@@ -7,6 +7,7 @@ and those that are one), who reads and writes meanwhile.
 from __future__ import annotations
 
 import os.path
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from os import PathLike, fspath
 from typing import TypeVar
@@ -30,7 +31,7 @@ Begun = TypeVar("Begun", bound=Job)
 Made = TypeVar("Made")
 
 
-class Upkeep:
+class Upkeep(ABC):
     """Of storvirt.Pool. Each job is given back at its beginning: call step() until it is False, or run(); `progress`
     is (done, total) in slots, `moved` in bytes; cancel() calls it off. Volumes may be used between two steps. A job
     that is dropped, by a crash or close(), is harmless; resume() goes on with it.
@@ -95,9 +96,9 @@ class Upkeep:
         self._job = at_opening(self.core)
         return self._job
 
+    @abstractmethod
     def _must_write(self) -> None:
         """Raises PoolError."""
-        raise NotImplementedError
 
     def _begin(self, make: Callable[[], Begun]) -> Begun:
         self._must_write()

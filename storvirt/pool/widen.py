@@ -14,7 +14,7 @@ from storvirt.pool import emptying
 from storvirt.pool import format as f
 from storvirt.pool.assemble import MOST_EXTENTS
 from storvirt.pool.job import Job, Steps, is_on
-from storvirt.pool.membership import add_member
+from storvirt.pool.membership import add_member, superblock
 from storvirt.pool.pool import Pool, PoolError
 from storvirt.pool.slab import Slab
 from storvirt.raid.layout import BY_NUMBER, LayoutError, choose
@@ -177,10 +177,9 @@ def _resize(pool: Pool, number: int, size: int) -> None:
     MemberError."""
     member = pool.members[number]
     assert member is not None
-    super_ = f.Superblock(pool.pool_id, pool.rows[number].member, number, size, pool.extent, pool.name)
     if size != member.size:
         member.resize(size)
     for at in (0, f.SUPER_SIZE):
         member.sync()
-        member.write(at, f.pack_superblock(super_))
+        member.write(at, superblock(pool, number, size))
     member.sync()
