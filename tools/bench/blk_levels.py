@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from tools.bench import btrfs, media
+from tools.bench.blk_nbd import Peer
 from tools.bench.btrfs import Btrfs
 from tools.bench.fio import fill, on_file, over_nbd, rate, run, timed
 from tools.bench.rig import Folder
@@ -77,13 +78,29 @@ def _level(medium: str, level: str, profiles: tuple[str, str] | None, raw: dict[
         targets = [over_nbd(ours.socket)] + ([on_file(peer.file)] if peer else [])
         for target in targets:
             fill(folder.path, target, SIZE)
+        served = _served(stack, folder.path, peer)
         for job in JOBS:
-            rates = _rates(folder.path, job, targets, [*ours.files, *(peer.files if peer else ())], peer)
+            beside = targets + (served if job.direction == "read" else [])
+            rates = _rates(folder.path, job, beside, [*ours.files, *(peer.files if peer else ())], peer)
             name = f"blk/{medium}/levels/{level}-{job.name}"
             shape = f"{members} members, {SHAPE}"
             if peer:
                 yield make_row(f"{name}/vs-btrfs", job.unit, rates[0], rates[1], "btrfs", shape)
+            if len(rates) > len(targets):
+                shape_of_both = f"{shape}, behind nbdkit and a unix socket as ours is"
+                yield make_row(
+                    f"{name}/vs-btrfs-nbdkit", job.unit, rates[0], rates[-1], "nbdkit on btrfs", shape_of_both
+                )
             yield make_row(f"{name}/vs-raw", job.unit, rates[0], raw[job.name], "raw files", f"{shape}; {RAW}")
+
+
+def _served(stack: ExitStack, folder: str, peer: Btrfs | None) -> list[tuple[str, ...]]:
+    """The file on btrfs as a guest would have it, by nbdkit; nothing where that is missing."""
+    if peer is None or shutil.which("nbdkit") is None:
+        return []
+    server = Peer("nbdkit", folder, peer.file)
+    stack.callback(server.end)
+    return [over_nbd(server.socket)]
 
 
 def _rates(

@@ -55,15 +55,16 @@ def fio(socket: str, job: Job, seconds: int = SECONDS) -> float:
 
 
 class Peer:
-    """nbdkit or qemu-nbd on a raw file that is fully written."""
+    """nbdkit or qemu-nbd on a raw file; a new one that is fully written, if no other is named."""
 
-    def __init__(self, name: str, folder: str) -> None:
+    def __init__(self, name: str, folder: str, image: str = "") -> None:
         self.name = name
         self.socket = f"{folder}/{name}.sock"
-        image = f"{folder}/{name}.img"
-        with open(image, "wb") as file:
-            for _ in range(SIZE >> 20):
-                file.write(os.urandom(1 << 20))
+        if not image:
+            image = f"{folder}/{name}.img"
+            with open(image, "wb") as file:
+                for _ in range(SIZE >> 20):
+                    file.write(os.urandom(1 << 20))
         commands = {
             "nbdkit": ["nbdkit", "-f", "-U", self.socket, "file", image],
             "qemu-nbd": ["qemu-nbd", "-f", "raw", "-t", "-e", "8", "-k", self.socket, "-x", "", image],

@@ -4,7 +4,8 @@ btrfs raid5 over loop devices on the same medium. Rows blk/MEDIUM/sustained/*.
 Knows: how long that is. Refuses to know: how a pool or a btrfs is made.
 
 Both are filled before. Ours is written to until its log has been full for a while; what is measured then begins after
-some seconds of the same load, so that nobody lives on what a pause let him catch up with. On a disk both take turns; on
+some seconds of the same load, so that nobody lives on what a pause let him catch up with. On a disk both take turns,
+each with a page cache that has all of his files and none of the other's, as if he had been writing alone for long; on
 tmpfs one comes after the other, because the memory is not enough for both.
 """
 
@@ -36,19 +37,19 @@ SHAPE = (
 
 
 class Job(NamedTuple):
-    """ramp, seconds: of load before what is measured, and of that."""
+    """seconds: of what is measured."""
 
     name: str
     options: tuple[str, ...]
-    ramp: int
     seconds: int
     flushing: str
 
 
 JOBS = (
-    Job("raid5-randwrite/4k/qd32", (), 4, 10, "no flush during the run"),
-    Job("raid5-randwrite-fsync256/4k/qd32", ("--fsync=256",), 2, 6, "a flush every 256 writes"),
+    Job("raid5-randwrite/4k/qd32", (), 10, "no flush during the run"),
+    Job("raid5-randwrite-fsync256/4k/qd32", ("--fsync=256",), 6, "a flush every 256 writes"),
 )
+RAMP = 4  # seconds of load before what is measured
 
 
 class Side(NamedTuple):
@@ -85,13 +86,14 @@ def _measure(folder: str, side: Side, job: Job) -> float:
     if side.peer:
         side.peer.settle()
     media.settle(side.files)
-    options = (*_WRITES, *job.options, *timed(job.seconds), f"--ramp_time={job.ramp}")
+    options = (*_WRITES, *job.options, *timed(job.seconds), f"--ramp_time={RAMP}")
     return rate(run(folder, [*side.target, *options])[0]["write"], "k/s")
 
 
 def _row(medium: str, job: Job, ours: list[float], theirs: list[float]) -> Row:
     name = f"blk/{medium}/sustained/{job.name}/vs-{'btrfs' if theirs else 'none'}"
-    settings = f"{job.flushing}; random over 8 GiB, after {UNTIL_FULL} s of it; {SHAPE}"
+    cache = "; the page cache has all of it" if medium == "disk" else ""
+    settings = f"{job.flushing}; random over 8 GiB, after {UNTIL_FULL} s of it{cache}; {SHAPE}"
     return make_row(name, "k/s", ours, theirs or None, "btrfs" if theirs else "none", settings)
 
 
@@ -110,6 +112,8 @@ def rows_disk() -> Iterator[Row]:
             rates: list[list[float]] = [[], []]
             for _ in range(RUNS):
                 for side, into in zip(sides, rates, strict=False):
+                    media.cool(path for each in sides for path in each.files)
+                    media.warm(side.files)
                     into.append(_measure(folder.path, side, job))
             yield _row("disk", job, *rates)
 
