@@ -84,8 +84,8 @@ def _install(folder: Path) -> Path:
     """Builds the wheel and installs it below `folder`, which takes half a minute."""
     python = str(folder / "venv/bin/python")
     _done(str(PYTHON), "-m", "venv", str(folder / "venv"))
-    source = _copied(folder / "source")
     _done(python, *PIP, "install", "setuptools>=77", "Cython>=3.1")
+    source = _copied(folder / "source", python)  # after Cython, so that nothing made is older than its own files
     _done(python, *PIP, "wheel", "--no-build-isolation", "--no-deps", "-w", str(folder / "dist"), str(source))
     (wheel,) = (folder / "dist").iterdir()
     _done(python, *PIP, "install", str(wheel))
@@ -99,21 +99,26 @@ def tracked(*patterns: str) -> list[str]:
     return [name for name in names if name and (ROOT / name).exists()]
 
 
-def _copied(target: Path) -> Path:
-    """A clean copy of the tree: nothing that git does not know, but for the C files that Cython made of tracked ones:
-    these are the same for every Python, and making them once more is half of the time."""
+def _copied(target: Path, python: str) -> Path:
+    """A clean copy of the tree: what git knows, and what `make build` has made of it where that fits this Python."""
     names = tracked()
-    made = [str(Path(name).with_suffix(".c")) for name in names if name.endswith(".pyx")]
-    for name in [*names, *(name for name in made if _fresh(ROOT / name))]:  # the C files last: they must be newer
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, target / name)
+    for name in names:
+        _copy(name, target / name)
+    ask = "import sys; from sysconfig import get_config_var as get, get_platform as platform; "
+    ask += "print(get('EXT_SUFFIX'), platform(), sys.implementation.cache_tag)"
+    told = subprocess.run([python, "-c", ask], capture_output=True, check=True, text=True).stdout
+    suffix, platform, tag = told.split()
+    sources = [Path(name).with_suffix("") for name in names if name.endswith(".pyx")]
+    # The C files are the same for every Python, and later than what they are made of; the modules later than these.
+    for made in [*(f"{source}.c" for source in sources), *(f"{source}{suffix}" for source in sources)]:
+        if (ROOT / made).exists():
+            _copy(made, target / (made if made.endswith(".c") else f"build/lib.{platform}-{tag}/{made}"))
     return target
 
 
-def _fresh(made: Path) -> bool:
-    """Whether a C file is there, and no older than what it was made of, as far as its folder shows."""
-    sources = [made.with_suffix(".pyx"), *made.parent.glob("*.pxd")]
-    return made.exists() and all(source.stat().st_mtime <= made.stat().st_mtime for source in sources)
+def _copy(name: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / name, target)
 
 
 def _done(*command: str) -> None:

@@ -125,3 +125,10 @@ def scrubbed(stord: Stord) -> tuple[int, int]:
     task = ended(stord)
     assert task["state"] == "done", task
     return task["healed"], task["lost"]
+
+
+def held_to(stord: Stord, rate: int) -> None:
+    """rate: bytes/s, as fabricd tells it; also to one that is not running."""
+    if stord.ended:
+        stord.start()
+    stord.configure(pool={**stord.config["pool"], "repair_rate": rate})

@@ -10,7 +10,7 @@ import pytest
 
 from daemons.client import Refused
 from tests.support.nbd_guest import Guest, Load, Running
-from tests.support.pools import MIB, Stord, ended, members, scrubbed
+from tests.support.pools import MIB, Stord, ended, held_to, members, scrubbed
 from tests.support.waiting import until
 
 SIZE = 24 * MIB  # of the part that loads write to
@@ -21,13 +21,6 @@ def filled(guest: Guest, seed: int, writes: int = 60) -> Load:
     for _ in range(writes):
         load.step()
     return load
-
-
-def held_to(stord: Stord, rate: int) -> None:
-    """rate: bytes/s, as fabricd tells it; also to one that is not running."""
-    if stord.ended:
-        stord.start()
-    stord.configure(pool={**stord.config["pool"], "repair_rate": rate})
 
 
 def out_soon(stord: Stord, name: str) -> None:
