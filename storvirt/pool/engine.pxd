@@ -17,3 +17,6 @@ cdef class Engine(Writer):
     cdef bint _all_zero(self, Disk disk, uint64_t grain) except? True
     cdef bint _readable(self, Disk disk, Slab slab, uint32_t slot, uint64_t grain, uint32_t seed, const uint32_t *crcs,
                         uint8_t *content) except? True
+    cdef int _replay_record(self, const uint8_t *data, size_t part, uint32_t start, uint32_t segment, other) except -1
+    cdef int _replay_block(self, Disk disk, uint64_t block, uint64_t sequence, uint32_t segment, uint32_t place,
+                           uint32_t crc) except -1

@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from storvirt.pool.reader import Disk
 from storvirt.pool.writer import Writer
@@ -9,7 +9,13 @@ class Engine(Writer):
     def logged_in(self, segment: int) -> int: ...
     def is_live(self, segment: int) -> bool: ...
     def live_in(self, segment: int, first: int = 0, last: int | None = None) -> list[tuple[int, int]]: ...
-    def replay_block(self, disk: Disk, block: int, sequence: int, segment: int, place: int, crc: int) -> None: ...
+    def replay_entries(
+        self,
+        parts: bytes,
+        start: int,
+        segment: int,
+        other: Callable[[int, int, int, int, int, list[int]], None],
+    ) -> None: ...
     def replay_switch(
         self, disk: Disk, grain: int, sequence: int, slab_number: int, slot: int, crcs: Sequence[int], durable: bool
     ) -> bool: ...

@@ -9,6 +9,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from storvirt.pool.logindex cimport IN_SEGMENT, ZEROED, block_key, logged_t
+from storvirt.pool.logwalk cimport head_t, item_t, next_item, part_of
 from storvirt.pool.reader cimport BLOCK_BYTES, Disk, grain_seed
 from storvirt.pool.slab cimport Slab
 from storvirt.pool.writer cimport Writer
@@ -19,9 +20,12 @@ from array import array
 
 from storvirt.block import BlockError
 from storvirt.pool.format import DATA
+from storvirt.pool.record import BLOCKS, FLUSHED
 
 cdef enum:
     FILE_PAGE = 4096             # of a page cache
+
+cdef int _BLOCKS = BLOCKS, _FLUSHED = FLUSHED
 
 
 cdef class Engine(Writer):
@@ -153,16 +157,54 @@ cdef class Engine(Writer):
 
     # --- replay
 
-    def replay_block(self, Disk disk, uint64_t block, uint64_t sequence, uint32_t segment, uint32_t place, uint32_t crc):
-        """A BLOCKS entry found in the log."""
+    def replay_entries(self, const uint8_t[::1] parts not None, uint32_t start, uint32_t segment, other):
+        """The entries of records that follow each other in the log, the first one at byte `start` of its segment; parts:
+        their heads and entries (LogWalk.run()). BLOCKS are applied here, FLUSHED are nothing to the map; for all else
+        other(sequence, kind, volume, where, arg, crcs) is called. ValueError: these are no such parts."""
+        cdef size_t at = 0, size = parts.shape[0], part
+        while at < size:
+            part = part_of(&parts[at], size - at)
+            if part == 0:
+                raise ValueError("these are not heads and entries of records")
+            self._replay_record(&parts[at], part, start, segment, other)
+            start += (<const head_t *>&parts[at]).length
+            at += part
+
+    cdef int _replay_record(self, const uint8_t *data, size_t part, uint32_t start, uint32_t segment, other) except -1:
+        """start: its place in the segment, where its payload follows on its `part` bytes of head and entries."""
+        cdef const head_t *head = <const head_t *>data
+        cdef const item_t *item
+        cdef const uint32_t *crcs
+        cdef Disk disk = None
+        cdef size_t at = sizeof(head_t)
+        cdef uint32_t i, place
+        for i in range(head.entries):
+            item = next_item(data, part, &at)
+            if item.kind == _BLOCKS:
+                if disk is None or disk.number != item.volume:
+                    disk = self.disks.get(item.volume)
+                if disk is not None and item.where < disk.map.grains * disk.blocks:
+                    place = start + <uint32_t>part + <uint32_t>item.arg * BLOCK_BYTES
+                    self._replay_block(disk, item.where, head.first + i, segment, place, item.crc)
+            elif item.kind != _FLUSHED:
+                crcs = <const uint32_t *>(item + 1)
+                other(head.first + i, item.kind, item.volume, item.where, item.arg, [crcs[n] for n in range(item.crcs)])
+        return 0
+
+    cdef int _replay_block(self, Disk disk, uint64_t block, uint64_t sequence, uint32_t segment, uint32_t place,
+                           uint32_t crc) except -1:
         cdef entry_t *entry = disk.map.find(block // disk.blocks)
         cdef logged_t *where
         cdef uint64_t key = block_key(disk.number, block)
         if entry != NULL and entry.birth >= sequence:
-            return
+            return 0
         where = self.index.put(key)
         where.kind, where.segment, where.place, where.crc, where.sequence = IN_SEGMENT, segment, place, crc, sequence
-        self.segment_keys.setdefault(segment, array("Q")).append(key)
+        keys = self.segment_keys.get(segment)
+        if keys is None:
+            keys = self.segment_keys[segment] = array("Q")
+        keys.append(key)
+        return 0
 
     def replay_switch(self, Disk disk, uint64_t grain, uint64_t sequence, uint32_t slab_number, uint32_t slot, crcs,
                       bint durable):

@@ -2,11 +2,13 @@
 applying them. The crash story is in storvirt/pool/__init__.
 
 Knows: segments, records, where the log ends and what a hole in it means. Refuses to know: which members belong to the
-pool (assemble.py), what an entry does to tables (engine.pyx).
+pool (assemble.py), how many records are read at once (logwalk.pyx), what an entry does to tables (engine.pyx).
 
 What was not flushed is written again where it lies, on all copies and columns, and with the same bytes: some may have
 lost it with the power, or to an fsync that failed before the process ended (the kernel calls such pages clean, and the
-next fsync says that all is well). A crash in the middle leaves it as it was or better.
+next fsync says that all is well). A crash in the middle leaves it as it was or better. Records that follow each other
+are written so in one go, up to a MiB, and then what they say is done: no column is written before the record that
+speaks of it.
 """
 
 from __future__ import annotations
@@ -15,22 +17,25 @@ from typing import NamedTuple
 
 from storvirt.pool import format as f
 from storvirt.pool.logcopy import LogCopy
+from storvirt.pool.logwalk import LogWalk, from_number
 from storvirt.pool.pool import SKIP, Pool, PoolError
-from storvirt.pool.record import BLOCK, BLOCKS, FLUSHED, SWITCH, ZERO, Entry, parse
+from storvirt.pool.record import FLUSHED, SWITCH, ZERO, parse
 from storvirt.pool.slab import Slab
 
 
 class Logged(NamedTuple):
-    """One record of the log: the number of its first entry, a copy of its segment that has it, where it begins in the
-    segment, where its payload, and where it ends."""
+    """Records of the log that follow each other: the number of the first entry, and the one behind the last; a copy of
+    their segment that has all of them, and where they are in it; the largest number of a FLUSHED, or 0; the bytes of
+    their heads and entries."""
 
-    first: int
-    entries: list[Entry]
     segment: Slab
+    first: int
+    after: int
     copy: int
     start: int
-    payload: int
     end: int
+    durable: int
+    parts: bytes
 
 
 def log_is_there(pool: Pool, commit: f.Commit) -> None:
@@ -52,19 +57,15 @@ def replay(pool: Pool, commit: f.Commit, degraded: bool) -> None:
 
     degraded: go on although a record is damaged that a flush had made durable.
     """
-    last, durable = commit.sequence, 0
+    last = commit.sequence
     records: list[Logged] = []
     ends: dict[int, int] = {}
     for row in commit.segments:
         slab = pool.engine.slab(row.slab)
         assert slab is not None
-        expected, at = row.first, 0
-        while at < (row.end or pool.extent):
-            record = _record_at(pool, slab, at, expected)
-            if record is None or record.end > (row.end or pool.extent):  # an end of 1: nothing in it counts
-                break
-            records.append(record)
-            at, expected = record.end, expected + len(record.entries)
+        found = records_of(pool, slab, row)
+        records += found
+        at, expected = (found[-1].end, found[-1].after) if found else (0, row.first)
         last = max(last, expected)
         ends[row.slab] = max(at, 1)
         if (at < row.end and row.end > 1) or not row.end:
@@ -72,11 +73,10 @@ def replay(pool: Pool, commit: f.Commit, degraded: bool) -> None:
                 _damaged(pool, row, at, degraded)
             elif row.end:
                 break  # written behind a hole that the loss of power left: none of it was flushed
+    durable = max((record.durable for record in records), default=0)
     for record in records:
-        durable = max([durable, *(entry.where for entry in record.entries if entry.kind == FLUSHED)])
-    for record in records:
-        if record.first + len(record.entries) > durable:
-            _spread(pool, record)
+        if record.after > durable:
+            _spread(pool, record, durable)
         _apply(pool, record, commit.sequence, durable)
     # Nothing is ever appended behind what was found here, and what lies there is never read.
     pool.segments = [row._replace(end=ends.get(row.slab, 1)) for row in pool.segments]
@@ -92,13 +92,12 @@ def _damaged(pool: Pool, row: f.SegmentRow, at: int, degraded: bool) -> None:
 
 def _apply(pool: Pool, record: Logged, checkpointed: int, durable: int) -> None:
     engine, segment = pool.engine, record.segment.number
-    for sequence, (kind, volume, where, arg, crc, crcs) in enumerate(record.entries, record.first):
+
+    def other(sequence: int, kind: int, volume: int, where: int, arg: int, crcs: list[int]) -> None:
         disk = engine.disks.get(volume)
         if disk is None or where >= disk.map.grains * (1 if kind == SWITCH else disk.blocks):
-            continue
-        if kind == BLOCKS:
-            engine.replay_block(disk, where, sequence, segment, record.payload + arg * BLOCK, crc)
-        elif kind == ZERO:
+            return
+        if kind == ZERO:
             engine.apply_zero(disk, where, min(arg, disk.map.grains * disk.blocks - where), sequence, segment)
         elif kind == SWITCH and sequence >= checkpointed:
             slab, slot = arg >> 32, arg & 0xFFFFFFFF
@@ -109,16 +108,35 @@ def _apply(pool: Pool, record: Logged, checkpointed: int, durable: int) -> None:
                     f"slot {slot}, which does not exist or is another one's"
                 )
 
+    engine.replay_entries(record.parts, record.start, segment, other)
 
-def _spread(pool: Pool, record: Logged) -> None:
-    """All copies have the record from now on."""
-    slab, data = record.segment, record.segment.piece(record.copy, record.start, record.end - record.start)
+
+def _spread(pool: Pool, record: Logged, durable: int) -> None:
+    """All copies have the records from now on, but for those that were flushed: these they have."""
+    slab, start = record.segment, from_number(record.parts, record.start, durable)
+    data = slab.piece(record.copy, start, record.end - start)
     if data is None:
         raise PoolError(f"pool {pool.name}: what was read from its log a moment ago can't be read any more")
     for copy in range(slab.width):
-        error = slab.put_piece(copy, record.start, data)
+        error = slab.put_piece(copy, start, data)
         if error:
             pool.write_failed(slab, 1 << copy, error)
+
+
+def records_of(pool: Pool, slab: Slab, row: f.SegmentRow) -> list[Logged]:
+    """Of a segment, up to the first that is whole on none of its copies or goes beyond its end."""
+    end = row.end or pool.extent
+    walk = LogWalk(slab, pool.pool_id, min(end, pool.extent))
+    found: list[Logged] = []
+    at, expected = 0, row.first
+    while at < end:
+        run = walk.run(at, expected)
+        record = Logged(slab, *run) if run is not None else _record_at(pool, slab, at, expected)
+        if record is None or record.end > end:  # an end of 1: nothing in it counts
+            break
+        found.append(record)
+        at, expected = record.end, record.after
+    return found
 
 
 def _record_at(pool: Pool, slab: Slab, at: int, expected: int) -> Logged | None:
@@ -127,7 +145,10 @@ def _record_at(pool: Pool, slab: Slab, at: int, expected: int) -> Logged | None:
         data = _copy(pool, slab, copy).whole(at, expected)
         parsed = parse(data) if data is not None else None
         if data is not None and parsed is not None:
-            return Logged(expected, parsed[0], slab, copy, at, at + parsed[1], at + len(data))
+            entries, payload = parsed
+            durable = max((entry.where for entry in entries if entry.kind == FLUSHED), default=0)
+            after = expected + len(entries)
+            return Logged(slab, expected, after, copy, at, at + len(data), durable, data[:payload])
     return None
 
 

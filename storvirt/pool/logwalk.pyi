@@ -1,0 +1,9 @@
+from storvirt.pool.slab import Slab
+
+class LogWalk:
+    segment: Slab
+    end: int
+    def __init__(self, segment: Slab, pool: bytes, end: int) -> None: ...
+    def run(self, at: int, expected: int) -> tuple[int, int, int, int, int, int, bytes] | None: ...
+
+def from_number(parts: bytes | bytearray | memoryview, start: int, number: int) -> int: ...
