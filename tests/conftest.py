@@ -23,6 +23,7 @@ from daemons import process as processes
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 TIME_LIMIT = 120
+ROOT = Path(__file__).parents[1]
 
 # Started in the background of a shell, SIGINT is ignored, and so it would be by the commands whose Ctrl-C is tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -31,7 +32,9 @@ GRACE = 4.0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselected, not skipped: in CI nothing may be skipped, and the long ones are not meant to run there."""
+    """Long ones are deselected, not skipped: in CI nothing may be skipped, and they are not meant to run there."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):  # the files that take longest first: at the end nobody waits for one
+        items.sort(key=lambda item: item.path.parts[len(ROOT.parts) + 1], reverse=True)
     if os.environ.get("VFAB_LONG") == "1":
         return
     long = [item for item in items if item.get_closest_marker("long")]

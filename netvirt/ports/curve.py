@@ -114,4 +114,5 @@ class Gatekeeper:
 
     def close(self) -> None:
         self._loop.zmq(self._socket, None)
+        self._socket.unbind(ZAP_ENDPOINT)  # close() does so later, in another thread: the next one could not bind
         self._socket.close()

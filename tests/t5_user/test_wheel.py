@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,20 @@ from tests.support.user import left_in
 
 # Names that the program imports, and that must never be found in the folder where somebody happens to be.
 HOSTILE = ("daemons/__init__.py", "tools/__init__.py", "netvirt/__init__.py", "zmq.py", "json.py", "sitecustomize.py")
+# What the demo shows
+FACTS = {
+    "the picture": r"┌─ s1 ─+┐   ┌─ s2 ─+┐",
+    "the lab is up": r"Lab two-switches is up",
+    "a ping inside a VLAN": r"10\.0\.0\.3: 3 sent, 3 received",
+    "no ping across VLANs": r"10\.0\.0\.2: 1 sent, 0 received",
+    "everybody with everybody": r"All 24 pings as the lab file says: 8 answered, 16 stayed apart",
+    "tags of the office": r"(?m)^.* eth9 +(in|out) .*vlan 10 ",
+    "tags of the lab": r"(?m)^.* eth9 +(in|out) .*vlan 20 ",
+    "throughput": r"h1 -> h3: \d+\.\d+ Gbit/s, [\d,]+ frames/s",
+    "a switch killed and back": r"s1 was pid (\d+) and is pid (?!\1 )\d+ now",
+    "the end": r"Lab two-switches is down; 3 processes ended",
+    "what to try next": r"What to try next:\n(.*\n)+.*vfab up two-switches",
+}
 
 
 def test_what_is_in_the_wheel_and_what_is_not(installed: Installed) -> None:
@@ -34,11 +49,18 @@ def test_every_module_of_the_tree_is_in_the_wheel(installed: Installed) -> None:
     assert len(wanted) > 50 and wanted <= names, wanted - names
 
 
-def test_demo(nobody: Nobody) -> None:
-    told = nobody("demo", "--svg", "picture.svg").out
-    assert "0% loss" in told or "3 sent, 3 received" in told
-    assert "Lab two-switches is down" in told
-    assert left_in(nobody.work) == ["picture.svg"] and left_in(nobody.home) == []
+def pids(nobody: Nobody) -> dict[str, int]:
+    return {name: row["pid"] for name, row in nobody("ps", "--json").json["nodes"].items()}
+
+
+def test_the_demo_shows_what_it_should_and_touches_and_leaves_nothing_but_a_picture(nobody: Nobody) -> None:
+    nobody("up", "two-switches")  # a lab of the user's own, of which the demo's has the name
+    before = pids(nobody)
+    shown = nobody("demo", "--svg", "picture.svg")
+    assert [fact for fact, pattern in FACTS.items() if not re.search(pattern, shown.out)] == [], shown.told
+    assert left_in(nobody.work) == ["picture.svg"] and pids(nobody) == before
+    nobody("down")
+    assert left_in(nobody.home) == [] and nobody.processes() == []
 
 
 def test_a_lab_from_up_to_down(nobody: Nobody) -> None:
