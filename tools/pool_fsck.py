@@ -16,7 +16,6 @@ from typing import Any
 from daemons import stord_search
 from daemons.errors import UserError
 from daemons.known import KnownLab, all_labs, desired
-from daemons.lab.loader import find, load
 from daemons.lab.mistake import LabError, printable
 from daemons.state import StateError
 from storvirt.backing.errors import MemberError
@@ -124,6 +123,8 @@ def _running(lab: KnownLab) -> dict[str, dict[str, Any]]:
 
 def _of_files(name: str, wanted: str | None) -> dict[str, list[str]]:
     """By lab file. One that is named must be right; those that are merely here are passed over if they are not."""
+    from daemons.lab.loader import find, load  # most of what `vfab pool` loads, and few ask for it
+
     found = {}
     for word in [wanted] if wanted is not None else glob.glob("*.fab.yml"):
         try:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from daemons.lab import sizes
-from daemons.lab.loader import find, load
 from daemons.lab.mistake import LabError
 from storvirt.pool.errors import PoolError
 from storvirt.pool.plan import Plan, plan
@@ -101,6 +100,8 @@ def _wanted(options: argparse.Namespace) -> list[Wanted]:
 
 def _of_file(options: argparse.Namespace) -> Iterator[Wanted]:
     """Of each volume, or of each pool where a level is asked for."""
+    from daemons.lab.loader import find, load  # most of what `vfab pool` loads, and few ask for it
+
     try:
         held = load(find(options.what)).lab.storage
     except LabError as error:

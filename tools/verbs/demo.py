@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     began = time.monotonic()
-    for signum in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: first the lab is taken down
-        signal.signal(signum, _leave)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, lambda number, frame: _asked.append(number))
     with _own_folders():
         try:
             _show(options.svg)
@@ -45,8 +45,28 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _leave(signum: int, frame: object) -> None:
-    raise SystemExit(128 + signum)
+# Signals that asked for the end. A handler that raised would do so inside of subprocess, too, which then may hang.
+_asked: list[int] = []
+
+
+def _waited(child: subprocess.Popen[bytes]) -> int:
+    """The exit code of a command. Raises SystemExit when somebody asks for the end meanwhile: then first it is ended,
+    and the lab is taken down; UserError where it takes too long."""
+    ends = time.monotonic() + PATIENCE
+    while True:
+        try:
+            code = child.wait(0.1)
+        except subprocess.TimeoutExpired:
+            code = None
+        if code is None and (_asked or time.monotonic() > ends):
+            child.kill()
+            child.wait()
+        if _asked:
+            raise SystemExit(128 + _asked[0])
+        if code is not None:
+            return code
+        if time.monotonic() > ends:
+            raise UserError(f"the demo stops: a command took more than {PATIENCE:g} seconds")
 
 
 NEXT = """
@@ -86,14 +106,14 @@ def _say(text: str) -> None:
 def _vfab(*args: str, code: int = 0) -> None:
     """Show a command and run it; raises UserError if it does not end with `code`."""
     print(paint(f"$ vfab {' '.join(args)}", "dim"), flush=True)
-    done = subprocess.run([*VFAB, *args], timeout=PATIENCE, check=False).returncode
+    done = _waited(subprocess.Popen([*VFAB, *args]))
     if done != code:
         raise UserError(f"the demo stops: `vfab {' '.join(args)}` ended with {done}, not {code}")
 
 
 def _json(*args: str) -> Any:
     with tempfile.TemporaryFile() as output:
-        subprocess.run([*VFAB, *args, "--json"], stdout=output, timeout=PATIENCE, check=False)
+        _waited(subprocess.Popen([*VFAB, *args, "--json"], stdout=output))
         output.seek(0)
         return json.loads(output.read())
 
@@ -106,7 +126,7 @@ def _tags() -> None:
             for source, target in (("h1", "h3"), ("h2", "h4")):
                 _json("ping", source, target, "-c", "1")
     finally:
-        capture.wait(PATIENCE)
+        _waited(capture)
 
 
 def _kill() -> None:
@@ -116,7 +136,7 @@ def _kill() -> None:
         ping = subprocess.Popen([*VFAB, *count], stdout=output)
         time.sleep(1.0)  # let it run a little: this is a show
         os.kill(before["pid"], signal.SIGKILL)
-        ping.wait(PATIENCE)
+        _waited(ping)
         output.seek(0)
         result = json.loads(output.read())
     after = _json("ps")["nodes"]["s1"]
