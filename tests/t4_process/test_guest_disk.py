@@ -271,7 +271,11 @@ def _cut_short(path: Path) -> None:
 
 @needs_qemu
 @pytest.mark.parametrize(
-    ("harm", "member", "new"), [(_remove, "b.img", "e.img"), (_cut_short, "c.img", "f.img")], ids=["removed", "cut"]
+    ("harm", "member", "new"),
+    [
+        pytest.param(_remove, "b.img", "e.img", id="removed"),
+        pytest.param(_cut_short, "c.img", "f.img", id="cut", marks=pytest.mark.long),
+    ],
 )
 def test_the_guest_notices_nothing_and_the_pool_is_repaired(
     room: Room, harm: Callable[[Path], None], member: str, new: str

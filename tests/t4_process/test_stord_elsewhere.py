@@ -57,8 +57,15 @@ def data(seed: int, size: int = 3 * MIB) -> bytes:
     return b"".join(seed.to_bytes(4, "big") + i.to_bytes(4, "big") for i in range(size // 8))
 
 
-@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL], ids=["stopped", "killed"])
-@pytest.mark.parametrize("raid", ["raid1", "raid5"])
+@pytest.mark.parametrize(
+    ("raid", "how"),
+    [
+        pytest.param("raid1", signal.SIGSTOP, id="raid1-stopped"),
+        pytest.param("raid5", signal.SIGKILL, id="raid5-killed"),
+        pytest.param("raid1", signal.SIGKILL, id="raid1-killed", marks=pytest.mark.long),
+        pytest.param("raid5", signal.SIGSTOP, id="raid5-stopped", marks=pytest.mark.long),
+    ],
+)
 def test_a_pool_over_the_luns_of_others_of_which_one_is_cut_off_and_back(
     folder: Path, below: list[Stord], raid: str, how: signal.Signals
 ) -> None:

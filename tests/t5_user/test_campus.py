@@ -96,7 +96,7 @@ def one_network(ask: dict[str, Person] | None = None) -> None:
         assert "0 received" in ping(lab, source, address, "-c", "1", "-W", "0.4", code=1).out
 
 
-@pytest.mark.parametrize("order", [(EAST, WEST), (WEST, EAST)])
+@pytest.mark.parametrize("order", [(WEST, EAST), pytest.param((EAST, WEST), marks=pytest.mark.long)])
 def test_the_shipped_files_in_any_order(order: tuple[str, str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "elsewhere").mkdir()
     monkeypatch.chdir(home / "elsewhere")
