@@ -81,9 +81,10 @@ def _level(medium: str, level: str, profiles: tuple[str, str] | None, raw: dict[
         served = _served(stack, folder.path, peer)
         for job in JOBS:
             beside = targets + (served if job.direction == "read" else [])
-            rates = _rates(folder.path, job, beside, [*ours.files, *(peer.files if peer else ())], peer)
+            cold = medium == "disk" and job.direction == "read"
+            rates = _rates(folder.path, job, beside, [*ours.files, *(peer.files if peer else ())], peer, cold)
             name = f"blk/{medium}/levels/{level}-{job.name}"
-            shape = f"{members} members, {SHAPE}"
+            shape = f"{members} members, {SHAPE}{'; cold cache' if cold else ''}"
             if peer:
                 yield make_row(f"{name}/vs-btrfs", job.unit, rates[0], rates[1], "btrfs", shape)
             if len(rates) > len(targets):
@@ -104,15 +105,17 @@ def _served(stack: ExitStack, folder: str, peer: Btrfs | None) -> list[tuple[str
 
 
 def _rates(
-    folder: str, job: Job, targets: Sequence[Sequence[str]], files: list[str], peer: Btrfs | None
+    folder: str, job: Job, targets: Sequence[Sequence[str]], files: list[str], peer: Btrfs | None, cold: bool
 ) -> list[list[float]]:
+    """cold: nothing is in the page cache before, and all is read once at most."""
+    span = () if cold and "--rw=read" in job.options else timed(SECONDS)
     rates: list[list[float]] = [[] for _ in targets]
     for _ in range(RUNS):
         for target, into in zip(targets, rates, strict=True):
             if peer:
                 peer.settle()
-            media.settle(files)
-            said = run(folder, [*target, *job.options, *timed(SECONDS), f"--size={SIZE}"])
+            (media.cool if cold else media.settle)(files)
+            said = run(folder, [*target, *job.options, *span, f"--size={SIZE}"])
             into.append(rate(said[0][job.direction], job.unit))
     return rates
 
