@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYX := $(shell find netvirt storvirt -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h')
-# Four processes, a file at a time: most tests wait for something most of the time. conftest.py says which come first.
+# Four processes, a file at a time: two processors are busy then. conftest.py says which files come first.
 JOBS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 

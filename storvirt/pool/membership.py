@@ -23,9 +23,8 @@ def add_member(
     least = f.EXTENTS_AT + pool.extent
     if member.size < least:
         raise PoolError(f"member {member.name} has {member.size} bytes; in this pool it needs at least {least}")
-    super_ = f.Superblock(pool.pool_id, ident, number, member.size, pool.extent, pool.name)
     member.write(f.RING_AT, bytes(f.RING_PLACES * f.RING_PLACE_SIZE))
-    member.write(0, f.pack_superblock(super_) * 2)
+    member.write(0, superblock(pool, number, ident, member.size) * 2)
     member.sync()  # no record may call in a member that can't be recognised
     row = f.MemberRow(ident, f.SPARE if spare else f.IN, member.size, pool.number + 1, hint=f.hint_for(member.name))
     before = [one.successor for one in pool.rows]
@@ -127,9 +126,9 @@ def unfinished(pool: Pool) -> list[tuple[int, int]]:
     ]
 
 
-def superblock(pool: Pool, number: int, size: int) -> bytes:
-    """Of a member that has `size` bytes."""
-    return f.pack_superblock(f.Superblock(pool.pool_id, pool.rows[number].member, number, size, pool.extent, pool.name))
+def superblock(pool: Pool, number: int, ident: bytes, size: int) -> bytes:
+    """Of member `number`, which is called `ident` and has `size` bytes."""
+    return f.pack_superblock(f.Superblock(pool.pool_id, ident, number, size, pool.extent, pool.name))
 
 
 def mend_superblocks(pool: Pool) -> list[str]:
@@ -141,7 +140,7 @@ def mend_superblocks(pool: Pool) -> list[str]:
         try:
             copies = [member.read(at, f.SUPER_SIZE) for at in (0, f.SUPER_SIZE)]
             good = next((one for one in copies if _is_of(pool, number, one)), None)
-            good = good or superblock(pool, number, member.size)
+            good = good or superblock(pool, number, pool.rows[number].member, member.size)
             for copy, found in enumerate(copies):
                 if found != good:
                     member.write(copy * f.SUPER_SIZE, good)

@@ -177,9 +177,10 @@ def _resize(pool: Pool, number: int, size: int) -> None:
     MemberError."""
     member = pool.members[number]
     assert member is not None
+    super_ = superblock(pool, number, pool.rows[number].member, size)
     if size != member.size:
         member.resize(size)
     for at in (0, f.SUPER_SIZE):
         member.sync()
-        member.write(at, superblock(pool, number, size))
+        member.write(at, super_)
     member.sync()

@@ -1,5 +1,6 @@
-"""The wheel as a stranger has it: built from the tracked files, installed beside the distribution's own Python, and
-used by a user without a name, without privileges, and without anything in his home.
+"""The wheel as a stranger has it: of the tracked files, installed beside the distribution's own Python, and used by a
+user without a name, without privileges, and without anything in his home. Its modules are those of `make build` where
+they fit that Python; else they are compiled.
 
 Knows: git's files, pip, setpriv (util-linux). Refuses to know: what is tried with it. Building needs setuptools and
 Cython, installing what virtfab depends on: pip takes them from its cache or from the network.
@@ -110,9 +111,11 @@ def _copied(target: Path, python: str) -> Path:
     suffix, platform, tag = told.split()
     sources = [Path(name).with_suffix("") for name in names if name.endswith(".pyx")]
     # The C files are the same for every Python, and later than what they are made of; the modules later than these.
-    for made in [*(f"{source}.c" for source in sources), *(f"{source}{suffix}" for source in sources)]:
-        if (ROOT / made).exists():
-            _copy(made, target / (made if made.endswith(".c") else f"build/lib.{platform}-{tag}/{made}"))
+    made = {f"{source}.c": f"{source}.c" for source in sources}
+    made |= {f"{source}{suffix}": f"build/lib.{platform}-{tag}/{source}{suffix}" for source in sources}
+    for name, place in made.items():
+        if (ROOT / name).exists():
+            _copy(name, target / place)
     return target
 
 

@@ -5,8 +5,9 @@ cache is emptied. Refuses to know: what is measured.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from io import FileIO
 
 FOLDERS = {"tmpfs": "/dev/shm", "disk": "/var/tmp"}
 
@@ -63,11 +64,17 @@ def warm(paths: Iterable[str]) -> None:
     """All that these files have is in the page cache afterwards, if it is large enough; not their holes."""
     for path in paths:
         with open(path, "rb", buffering=0) as file:
-            hole, size = 0, os.fstat(file.fileno()).st_size
-            with suppress(OSError):  # ENXIO: nothing but a hole is left
-                while hole < size:
-                    at = file.seek(hole, os.SEEK_DATA)
-                    hole = file.seek(at, os.SEEK_HOLE)
-                    file.seek(at)
-                    while at < hole and (piece := file.read(min(1 << 20, hole - at))):
-                        at += len(piece)
+            for at, end in _filled(file):
+                file.seek(at)
+                while at < end and (piece := file.read(min(1 << 20, end - at))):
+                    at += len(piece)
+
+
+def _filled(file: FileIO) -> Iterator[tuple[int, int]]:
+    """Where a file is no hole (lseek(2))."""
+    hole, size = 0, os.fstat(file.fileno()).st_size
+    with suppress(OSError):  # ENXIO: nothing but a hole is left
+        while hole < size:
+            at = os.lseek(file.fileno(), hole, os.SEEK_DATA)
+            hole = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            yield at, hole

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from daemons.errors import UserError
@@ -52,21 +52,18 @@ _asked: list[int] = []
 def _waited(child: subprocess.Popen[bytes]) -> int:
     """The exit code of a command. Raises SystemExit when somebody asks for the end meanwhile: then first it is ended,
     and the lab is taken down; UserError where it takes too long."""
-    ends = time.monotonic() + PATIENCE
-    while True:
-        try:
+    ends, code = time.monotonic() + PATIENCE, child.poll()
+    while code is None and not _asked and time.monotonic() < ends:
+        with suppress(subprocess.TimeoutExpired):
             code = child.wait(0.1)
-        except subprocess.TimeoutExpired:
-            code = None
-        if code is None and (_asked or time.monotonic() > ends):
-            child.kill()
-            child.wait()
-        if _asked:
-            raise SystemExit(128 + _asked[0])
-        if code is not None:
-            return code
-        if time.monotonic() > ends:
-            raise UserError(f"the demo stops: a command took more than {PATIENCE:g} seconds")
+    if code is None:
+        child.kill()
+        child.wait()
+    if _asked:
+        raise SystemExit(128 + _asked[0])
+    if code is None:
+        raise UserError(f"the demo stops: a command took more than {PATIENCE:g} seconds")
+    return code
 
 
 NEXT = """
